@@ -1,0 +1,1 @@
+"""Weft: a service mesh for Python teams who write gRPC services."""

@@ -1,0 +1,287 @@
+"""One pipeline per method, compiled when the server is built.
+
+What happens to a call, outermost first: trace and request id; metrics and one log line; errors; deadline; load
+shedding; who is
+calling and may they; validation; the stored answer of a repeat; the handler. The observers see the final code, and
+everything that
+may refuse a call is inside `errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, nullcontext
+from random import getrandbits
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+from opentelemetry.trace import SpanKind
+
+from weft.call import Call, current_call
+from weft.client.errors import PeerError
+from weft.contract import Method
+from weft.data import Database, RequestKey
+from weft.errors import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
+from weft.server.access import Admit
+from weft.server.observer import Observer
+from weft.server.shedding import Gate
+from weft.server.status import STATUS_CODES, STATUS_DETAILS_KEY, to_status
+from weft.telemetry import Tracing, parse_traceparent
+
+__all__ = ["Context", "Pipeline"]
+
+Context = aio.ServicerContext[Any, Any]
+Handler = Callable[..., Any]
+Metadata = Mapping[str, str | bytes]
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # safe in a log line as it is
+_MAKERS: Final[Mapping[tuple[bool, bool], Callable[..., Any]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+_PEER_TROUBLE: Final[Mapping[str, type[ServiceError]]] = {
+    "UNAVAILABLE": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
+_log = logging.getLogger("weft.server")
+
+
+class Pipeline:
+    """What every call of one method goes through."""
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        gate: Gate,
+        admit: Admit | None,
+        validate: Callable[[Message], None] | None,
+        database: Database | None,
+        tracing: Tracing,
+        log: Callable[[str], object] | None = None,
+    ) -> None:
+        self.method = method
+        self.gate = gate
+        self._admit = admit
+        self._validate = validate
+        self._answers = database if method.replayable else None
+        self.tracing = tracing
+        self.observer = Observer(method, log)
+
+    def handler(
+        self, servicer_method: Handler | None, request_class: type[Message], response_class: type[Message]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return what grpcio calls for this method.
+
+        Raises:
+            TypeError: *servicer_method* is neither a coroutine function nor an async generator function.
+        """
+        method = self.method
+        if inspect.isasyncgenfunction(servicer_method):
+            wrapped = self._generator(servicer_method)
+        elif inspect.iscoroutinefunction(servicer_method):
+            wrapped = self._coroutine(servicer_method, response_class)
+        else:
+            raise TypeError(f"{method.path}: the servicer has no `async def {method.name}`")
+        make = _MAKERS[method.client_streaming, method.server_streaming]
+        return make(wrapped, request_class.FromString, response_class.SerializeToString)  # type: ignore[no-any-return]
+
+    def _coroutine(self, serve: Handler, response_class: type[Message]) -> Handler:
+        """One answer; or a stream of them, written by `context.write`."""
+        answers = self._answers
+
+        async def handle(request: Any, context: Context) -> Any:
+            async with _Observed(self, context) as call:
+                request = call.admit(request)
+                serving = (
+                    serve(request, context)
+                    if answers is None or not request.request_id
+                    else self._replayed(answers, serve, request, context, call.call, response_class)
+                )
+                if call.limit is None:
+                    return await serving
+                async with call.limit:
+                    return await serving
+
+        return handle
+
+    def _generator(self, serve: Handler) -> Handler:
+        """A stream of answers from an async generator."""
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with (
+                _Observed(self, context) as call,
+                call.limit or nullcontext(),
+                aclosing(serve(call.admit(request), context)) as answers,
+            ):
+                async for answer in answers:
+                    yield answer
+
+        return handle
+
+    def admit(self, request: Any, call: Call, metadata: Metadata) -> Any:
+        """Return the request, or the stream of requests, of a caller who may make it."""
+        if self._admit:
+            self._admit(call, metadata)
+        if self.method.client_streaming:
+            return self._validated(request)
+        if self._answers is not None:
+            _take_idempotency_key(request, metadata)
+        if self._validate:
+            self._validate(request)
+        return request
+
+    async def _validated(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            if self._validate:
+                self._validate(request)
+            yield request
+
+    async def _replayed(
+        self,
+        database: Database,
+        serve: Handler,
+        request: Any,
+        context: Context,
+        call: Call,
+        response_class: type[Message],
+    ) -> Any:
+        """Serve a write once per `request_id`: a repeat gets the answer that was stored together with the effect."""
+        request_id, request.request_id = request.request_id, ""
+        fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        request.request_id = request_id
+        who = call.identity.subject if call.identity else ""
+        key = RequestKey(method=self.method.path, caller=who, request_id=request_id, fingerprint=fingerprint)
+        async with database.answering(key) as pending:
+            if pending.answer is None:
+                response = await serve(request, context)
+                await pending.complete(response.SerializeToString())
+                return response
+        assert pending.answer is not None  # a concurrent call with this id answered first
+        return response_class.FromString(pending.answer)
+
+    def refusal(self, error: BaseException, call: Call, context: Context) -> tuple[str, ServiceError | None]:
+        """Return the code a call ends with, and what to tell the caller where they aren't told yet."""
+        match error:
+            case aio.AbortError():  # already answered
+                return _code_name(context.code()), None
+            case asyncio.CancelledError() | GeneratorExit():
+                return ("DEADLINE_EXCEEDED" if call.remaining_s() == 0 else "CANCELLED"), None
+            case PeerError():
+                answer: ServiceError = _peer_trouble(error)
+                _log.warning(
+                    "a peer failed", extra={"rpc.method": call.method, "peer": error.peer, "reason": error.reason}
+                )
+            case ServiceError():
+                answer = error
+            case _ if not isinstance(error, Exception):  # the process is being ended
+                return "INTERNAL", None
+            case _:
+                _log.error(
+                    "unhandled error", exc_info=error, extra={"rpc.method": call.method, "request_id": call.request_id}
+                )
+                answer = Internal("internal error")
+        return answer.code, answer
+
+    async def abort(self, context: Context, error: ServiceError) -> NoReturn:
+        """End the call with *error*. Raises AbortError."""
+        status = to_status(error, domain=self.method.service_name)
+        await context.abort(
+            STATUS_CODES[error.code], error.message, ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+        )
+        raise AssertionError("abort returns to nobody")
+
+
+class _Observed:
+    """The outer half of a pipeline, around everything that may fail."""
+
+    __slots__ = ("_context", "_entered", "_metadata", "_pipeline", "_span", "_started_s", "call", "limit")
+
+    def __init__(self, pipeline: Pipeline, context: Context) -> None:
+        self._pipeline, self._context = pipeline, context
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        """Note who calls from where, and until when; make it the current call of this task."""
+        self._started_s = time.perf_counter()
+        pipeline, context = self._pipeline, self._context
+        metadata = self._metadata = dict(context.invocation_metadata() or ())
+        parent = parse_traceparent(_text(metadata, "traceparent"))
+        trace, self._span = pipeline.tracing.begin(pipeline.method.path, SpanKind.SERVER, parent)
+        request_id = _text(metadata, "x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = f"{getrandbits(128):032x}"
+        remaining_s: float | None = context.time_remaining()
+        timeout_s = pipeline.method.timeout_s
+        # grpcio keeps the caller's deadline, by cancelling this task; the contract's, where earlier, is ours to keep.
+        ours = timeout_s is not None and (remaining_s is None or timeout_s < remaining_s)
+        left_s = timeout_s if ours else remaining_s
+        deadline = None if left_s is None else asyncio.get_running_loop().time() + left_s
+        self.limit = asyncio.timeout_at(deadline) if ours else None
+        self.call = Call(method=pipeline.method.path, request_id=request_id, trace=trace, deadline=deadline)
+        current_call.set(self.call)
+        return self
+
+    def admit(self, request: Any) -> Any:
+        self._pipeline.gate.enter()
+        self._entered = True
+        return self._pipeline.admit(request, self.call, self._metadata)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._entered:
+            self._pipeline.gate.leave()
+        code, answer = "OK", None
+        if error is not None:
+            if isinstance(error, TimeoutError) and self.limit and self.limit.expired():
+                error = DeadlineExceeded("the method's time is up")
+            code, answer = self._pipeline.refusal(error, self.call, self._context)
+        try:
+            if answer:
+                await self._pipeline.abort(self._context, answer)
+        finally:
+            self._pipeline.observer.end(self.call, code, answer, time.perf_counter() - self._started_s, self._span)
+
+
+def _take_idempotency_key(request: Any, metadata: Metadata) -> None:
+    """Let `Idempotency-Key` stand for a `request_id` that isn't given."""
+    key = (_text(metadata, "idempotency-key") or "").strip('"')
+    if key and request.request_id and request.request_id != key:
+        raise InvalidArgument("request_id and Idempotency-Key differ", reason="REQUEST_IDS_DIFFER")
+    if key:
+        request.request_id = key
+
+
+def _peer_trouble(error: PeerError) -> ServiceError:
+    """Return what a peer's failure that nobody handled means to our caller.
+
+    A peer that can't be reached is trouble that passes; any other refusal should have been handled, and is a defect.
+    """
+    kind = _PEER_TROUBLE.get(error.code)
+    if kind is None:
+        return Internal("internal error")
+    return kind(f"{error.peer} can't be reached", reason="PEER_UNAVAILABLE", peer=error.peer)
+
+
+def _code_name(code: Any) -> str:
+    """Return the name of what a context says: a StatusCode, its number, or None."""
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return next((known.name for known in grpc.StatusCode if known.value[0] == code), "UNKNOWN")
+
+
+def _text(metadata: Metadata, key: str) -> str | None:
+    value = metadata.get(key)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,194 @@
+"""A service's process from start to drain. Start-up order read backwards is shutdown order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import random
+from typing import Final
+from uuid import uuid4
+
+import uvloop
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from weft.client import Peers, use_control_plane
+from weft.config import ConfigError, load
+from weft.contract import ContractError
+from weft.data.migrate import migrate
+from weft.errors import Unavailable
+from weft.registry import Consul, GrpcCheck, Instance, registered
+from weft.security import TokenVerifier
+from weft.server.build import BuiltServer, build_server
+from weft.server.service import Runtime, Service
+from weft.telemetry import RecentSpans, Tracing, configure_logging, metrics_page
+
+__all__ = ["Settings", "run", "run_all"]
+
+_CHECK_INTERVAL_S: Final = 1.0
+_DATABASE_PATIENCE_S: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Of a process; `WEFT_<FIELD>` in its environment."""
+
+    address: str = "127.0.0.1"
+    """IP address to listen on, and to be found at."""
+    port: int = 0
+    """Of the gRPC server; 0 lets the system choose. Must be 0 for several services in one process."""
+    metrics_port: int = 0
+    registry_url: str = "http://127.0.0.1:8500"
+    registry_token: str | None = None
+    xds_server: str = "127.0.0.1:18000"
+    """Control planes, `host:port` separated by commas."""
+    jwks_file: Path | None = None
+    token_issuer: str = "weft"  # noqa: S105 (a name)
+    token_audience: str = "weft"  # noqa: S105 (a name)
+    version: str = "1"
+    """Of the build, for routing between versions side by side."""
+    announce_s: float = 1.0
+    """How long readers of the registry get to notice that an instance leaves, before it stops."""
+    drain_s: float = 10.0
+    """How long calls under way get to finish."""
+    trace_ratio: float = 0.1
+    """Share of the traces that begin here which are recorded, [0, 1]."""
+    otlp_endpoint: str | None = None
+    """Where spans go, `http://host:4317`; None keeps the latest in memory at `/spans`."""
+    log_level: str = "INFO"
+    log_format: str = "json"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trace_ratio <= 1:
+            raise ValueError("WEFT_TRACE_RATIO is not in [0, 1]")
+        if self.log_format not in ("json", "pretty"):
+            raise ValueError("WEFT_LOG_FORMAT is neither json nor pretty")
+
+
+def run(service: Service) -> None:
+    """Run *service* until SIGTERM or SIGINT, with the settings of the environment.
+
+    Exits with 1 and one line where it can't start.
+    """
+    run_all([service])
+
+
+def run_all(services: Sequence[Service]) -> None:
+    """Run several services in one process, each with a server and a registration of its own."""
+    try:
+        settings = load(Settings, os.environ, "WEFT")
+        configure_logging(settings.log_level, settings.log_format)
+        uvloop.run(_serve_all(services, settings, dict(os.environ)))
+    except (ConfigError, ContractError, TypeError, ValueError, Unavailable, OSError) as error:
+        # These say what the operator or author must change; anything else is a defect, and its traceback the message.
+        _log.critical("cannot start: %s", error)
+        sys.exit(1)
+
+
+async def _serve_all(services: Sequence[Service], settings: Settings, env: Mapping[str, str]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    names = "+".join(service.name for service in services)
+    use_control_plane(settings.xds_server, node_id=f"{names}-{uuid4().hex[:8]}", service=names)
+    spans = RecentSpans()
+    tracing = Tracing(names, ratio=settings.trace_ratio, exporters=[_exporter(settings.otlp_endpoint) or spans])
+    try:
+        async with (
+            metrics_page(settings.address, settings.metrics_port, pages={"/spans": spans.to_json}) as metrics_port,
+            Peers(tracing) as peers,
+            asyncio.TaskGroup() as group,
+        ):
+            for service in services:
+                group.create_task(_serve(service, settings, env, peers, tracing, metrics_port, stop))
+    except* (ConfigError, ContractError, TypeError, ValueError, Unavailable, OSError) as errors:
+        raise _first(errors) from None
+    finally:
+        await asyncio.to_thread(tracing.close)
+
+
+async def _serve(
+    service: Service,
+    settings: Settings,
+    env: Mapping[str, str],
+    peers: Peers,
+    tracing: Tracing,
+    metrics_port: int,
+    stop: asyncio.Event,
+) -> None:
+    url = env.get(f"{service.name.upper().replace('-', '_')}_DATABASE_URL", "")
+    if service.migrations:
+        await _migrate(service, url, stop)
+    runtime = Runtime(name=service.name, env=env, database_url=url, peers=peers)
+    verifier = None
+    if settings.jwks_file:
+        verifier = TokenVerifier(settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience)
+    log = sys.stdout.write if settings.log_format == "json" else None
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(service.build(runtime))
+        built = build_server(parts.servicers, database=parts.database, verifier=verifier, tracing=tracing, log=log)
+        port = await stack.enter_async_context(_listening(built, settings))
+        consul = await stack.enter_async_context(Consul(settings.registry_url, token=settings.registry_token))
+        instance = Instance(
+            id=f"{service.name}-{uuid4().hex[:8]}",
+            service=service.name,
+            address=settings.address,
+            port=port,
+            metadata={"protocol": "grpc", "version": settings.version, "metrics_port": str(metrics_port)},
+        )
+        check = GrpcCheck(target=f"{settings.address}:{port}", interval_s=_CHECK_INTERVAL_S)
+        async with registered(consul, instance, check):
+            _log.info("serving", extra={"service": service.name, "address": settings.address, "port": port})
+            await stop.wait()
+            built.health.drain()
+
+
+@asynccontextmanager
+async def _listening(built: BuiltServer, settings: Settings) -> AsyncIterator[int]:
+    """Serve until the block is left; then let the catalog's readers notice, and calls under way finish."""
+    port = built.server.add_insecure_port(f"{settings.address}:{settings.port}")
+    await built.server.start()
+    try:
+        yield port
+        await asyncio.sleep(settings.announce_s)
+    finally:
+        built.health.drain()
+        await built.server.stop(settings.drain_s)
+
+
+async def _migrate(service: Service, url: str, stop: asyncio.Event) -> None:
+    """Run the migrations as soon as the database can be reached: there is no order in which processes must start."""
+    if not url:
+        raise ConfigError([f"{service.name.upper()}_DATABASE_URL is not set"])
+    loop = asyncio.get_running_loop()
+    give_up, wait_s = loop.time() + _DATABASE_PATIENCE_S, 0.1
+    while True:
+        try:
+            return await asyncio.to_thread(migrate, url, service.migrations)
+        except Unavailable:
+            if loop.time() > give_up or stop.is_set():
+                raise
+        _log.info("waiting for the database", extra={"service": service.name})
+        await asyncio.sleep(wait_s * (0.5 + random()))  # noqa: S311 (jitter is no secret)
+        wait_s = min(2.0, wait_s * 2)
+
+
+def _exporter(endpoint: str | None) -> SpanExporter | None:
+    if not endpoint:
+        return None
+    # Costs 15 MB and 0.1 s, which a process without a collector should not pay.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    return OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,47 @@
+"""What a service tells the mesh about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weft.client import Peers
+from weft.data import Database
+
+__all__ = ["Parts", "Runtime", "Service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a service is made of once it is put together."""
+
+    servicers: Mapping[str, object]
+    """Full gRPC service name -> servicer."""
+    database: Database | None = None
+    """Drives health, and keeps the answers of methods with a `request_id`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What the mesh gives a service to put itself together with."""
+
+    name: str
+    env: Mapping[str, str] = field(repr=False)
+    """The process's environment, for the service's own settings: `weft.config.load(Config, runtime.env, "NAME")`."""
+    database_url: str = field(repr=False)
+    """`<NAME>_DATABASE_URL`; empty where it isn't set."""
+    peers: Peers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service of the mesh, as its `__main__` declares it."""
+
+    name: str
+    """Its mesh name: `(mesh.v1.service).name` of its contract."""
+    build: Callable[[Runtime], AbstractAsyncContextManager[Parts]]
+    """Builds the parts, and closes what it opened when the block is left."""
+    migrations: Path | None = None
+    """Folder whose `versions/` are run at start; None where the service keeps nothing."""
