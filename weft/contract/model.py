@@ -117,7 +117,7 @@ class Outlier:
     base_ejection_s: float = 5.0
     max_ejection_percent: int = 50
     consecutive_failures: int = 5
-    failure_percent: int = 50
+    failure_percent: int = 85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,7 +152,9 @@ class OutlierPolicy(_message.Message):
     consecutive_failures: _builtins.int
     """Failed calls in a row after which the gateway leaves an instance out. Default 5."""
     failure_percent: _builtins.int
-    """Share of failed calls in an interval above which a gRPC client leaves an instance out, in percent. Default 50."""
+    """Share of failed calls in an interval above which a gRPC client leaves an instance out, in percent. Every status but OK
+    counts, NOT_FOUND too, so it must leave room for refusals that are no fault of the instance. Default 85; 100 is never.
+    """
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
         """How often failures are counted. Default 1 s."""
