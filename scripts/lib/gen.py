@@ -15,11 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +32,8 @@ GOOGLE = BUILD / "protos"
 GRPC_TOOLS_PROTOS = resources.files("grpc_tools") / "_proto"
 ALSO_IN_IMAGE = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 """Envoy turns a status into JSON only if it finds the types of its details here."""
+BREAKING = '{"version": "v2", "breaking": {"use": ["FILE"]}}'
+"""Of images, to which buf.yaml does not apply."""
 
 
 def main() -> None:
@@ -43,12 +43,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when anything is stale")
     arguments = parser.parse_args()
 
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where buf and protoc's plugins are
     copy_google_protos()
     check_style()
-    check_breaking()
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         fresh = Path(folder)
         generate(fresh)
+        check_breaking(fresh / "gen" / "image.binpb")
         if arguments.check:
             stale = [name for part in ("gen", "envoy") for name in differences(fresh / part, ROOT / part, part)]
             if stale:
@@ -74,26 +75,20 @@ def check_style() -> None:
     run("buf", "format", "--diff", "--exit-code", "protos")
 
 
-def check_breaking() -> None:
-    """Compare with the main branch: callers of what has landed must not break."""
-    base = next((ref for ref in ("origin/main", "main") if has_protos(ref)), None)
-    if base is None:
+def check_breaking(image: Path) -> None:
+    """Compare with the image on the main branch: callers of what has landed must not break."""
+    for ref in ("origin/main", "main"):
+        kept = subprocess.run(["git", "show", f"{ref}:gen/image.binpb"], cwd=ROOT, check=False, capture_output=True)
+        if kept.returncode == 0:
+            break
+    else:
         print("no contracts on main yet: nothing can break")
         return
-    archive = subprocess.run(
-        ["git", "archive", base, "protos", "buf.yaml"], cwd=ROOT, check=True, capture_output=True
-    ).stdout
-    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-        with tarfile.open(fileobj=BytesIO(archive)) as tar:
-            tar.extractall(folder, filter="data")
-        shutil.copytree(GOOGLE, Path(folder) / "build" / "protos")
-        run("buf", "build", folder, "-o", f"{folder}/main.binpb")
-        run("buf", "breaking", "--against", f"{folder}/main.binpb")
-
-
-def has_protos(ref: str) -> bool:
-    listing = subprocess.run(["git", "ls-tree", ref, "protos/"], cwd=ROOT, check=False, capture_output=True)
-    return listing.returncode == 0 and bool(listing.stdout.strip())
+    against = image.with_name("main.binpb")
+    against.write_bytes(kept.stdout)
+    ours = [argument for folder in (ROOT / "protos").iterdir() for argument in ("--path", folder.name)]
+    run("buf", "breaking", image, "--against", against, "--config", BREAKING, *ours)
+    against.unlink()
 
 
 def generate(target: Path) -> None:
@@ -169,8 +164,7 @@ def differences(fresh: Path, kept: Path, name: str) -> list[str]:
 def run(*command: str | Path, path: Iterable[Path] = ()) -> None:
     """Run a command from the project's root with *path* as its PYTHONPATH, and end with its message where it fails."""
     program, *arguments = map(str, command)
-    tools = Path(sys.executable).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PATH": f"{tools}:{os.environ['PATH']}"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
     if subprocess.run([program, *arguments], cwd=ROOT, check=False, env=environment).returncode != 0:
         fail(f"{Path(program).name} {' '.join(arguments[:2])} failed")
 

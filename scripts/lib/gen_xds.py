@@ -99,7 +99,7 @@ def plain(file: FileDescriptor) -> FileDescriptorProto:
 def drop_extensions(message: Message) -> None:
     for field, value in message.ListFields():
         if field.is_extension:
-            message.ClearExtension(field)
+            message.ClearExtension(field)  # type: ignore[arg-type]  # its types know generated handles only
         elif field.message_type is not None:
             for item in value if field.is_repeated else (value,):
                 drop_extensions(item)

@@ -17,7 +17,7 @@ __all__ = ["Descriptors", "prose"]
 
 _MESSAGE, _ENUM = 4, 5  # fields of FileDescriptorProto; positions in a file are paths of such numbers
 _FIELD, _NESTED, _NESTED_ENUM, _VALUE = 2, 3, 4, 2
-_WRAPPED: Final = re.compile(r"(?<!\n)\n(?!\n)[ ]*")
+_WRAPPED: Final = re.compile(r"(?<!\n)\n(?!\n|\s*[-*] )[ ]*")
 
 
 class Descriptors:
@@ -73,5 +73,5 @@ class Descriptors:
 
 
 def prose(comment: str) -> str:
-    """Return a comment without the line breaks and indents it only has because lines end somewhere."""
+    """Return a comment without the line breaks that only wrap it: those of paragraphs and lists stay."""
     return _WRAPPED.sub(" ", comment.strip())

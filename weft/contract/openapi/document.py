@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from weft.contract.model import Access, Contract, HttpRule, Method, Service
 from weft.contract.openapi.descriptors import Descriptors, prose
 from weft.contract.openapi.schemas import WELL_KNOWN, Schema, Schemas
+from weft.contract.read import REQUEST_ID
 
 __all__ = ["build_openapi", "render_openapi"]
 
@@ -23,12 +24,6 @@ _JSON: Final = "application/json"
 _ERROR: Final = "Error"
 _BEARER: Final = "bearer"
 _RETRY_AFTER: Final[Object] = {"description": "Seconds after which to come back.", "schema": {"type": "integer"}}
-_IDEMPOTENCY_KEY: Final[Object] = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Makes a repeat safe: the same key gets the first answer. Stands for the field `requestId`.",
-    "schema": {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9._:-]+$"},
-}
 _ERROR_SCHEMA: Final[Schema] = {
     "type": "object",
     "description": "Why a call failed, as `google.rpc.Status`; https://google.aip.dev/193.",
@@ -98,9 +93,9 @@ class _Document:
         }
 
     def _operation(self, service: Service, method: Method, rule: HttpRule, index: int) -> Object:
-        comment = prose(method.comment)
+        comment, number = prose(method.comment), f"_{index + 1}" if index else ""
         operation: Object = {
-            "operationId": f"{method.service_full_name.rpartition('.')[2]}_{method.name}{f'_{index + 1}' if index else ''}",
+            "operationId": f"{method.service_full_name.rpartition('.')[2]}_{method.name}{number}",
             "tags": [service.name],
             "summary": _SENTENCE_END.split(comment)[0],
             "description": comment,
@@ -129,7 +124,10 @@ class _Document:
             description = schema.pop("description", "") + note
             yield _parameter("path", _json_path(variable), description.strip(), schema, required=True)
         if method.replayable:
-            yield _IDEMPOTENCY_KEY
+            schema = self._schemas.field(method.request, self._descriptors.field(method.request, REQUEST_ID))
+            schema.pop("description", "")
+            text = "Makes a repeat safe: the same key gets the first answer. Stands for the field `requestId`."
+            yield _parameter("header", "Idempotency-Key", text, schema, required=False)
         if rule.body != "*":
             bound = {variable for variable, _ in in_path} | {rule.body}
             yield from self._query(method.request, "", "", bound, (method.request,))

@@ -21,7 +21,7 @@ _UNSIGNED_LONG: Final[Schema] = {"type": "string", "format": "uint64", "pattern"
 _BYTES: Final[Schema] = {"type": "string", "contentEncoding": "base64"}
 
 F = FieldDescriptorProto
-SCALARS: Final[Mapping[int, Schema]] = {
+SCALARS: Final[dict[int, Schema]] = {
     F.TYPE_DOUBLE: {"type": "number", "format": "double"},
     F.TYPE_FLOAT: {"type": "number", "format": "float"},
     F.TYPE_INT32: _INTEGER,
@@ -49,7 +49,7 @@ _WRAPPERS: Final = {
     "String": F.TYPE_STRING,
     "Bytes": F.TYPE_BYTES,
 }
-WELL_KNOWN: Final[Mapping[str, Schema]] = {
+_OWN_JSON: Final[dict[str, Schema]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$", "examples": ["1.5s"]},
     "google.protobuf.FieldMask": {"type": "string", "description": "Names of fields, separated by commas."},
@@ -58,7 +58,8 @@ WELL_KNOWN: Final[Mapping[str, Schema]] = {
     "google.protobuf.Value": {},
     "google.protobuf.ListValue": {"type": "array", "items": {}},
     "google.protobuf.Any": {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]},
-} | {f"google.protobuf.{name}Value": SCALARS[kind] for name, kind in _WRAPPERS.items()}
+}
+WELL_KNOWN: Final = _OWN_JSON | {f"google.protobuf.{name}Value": SCALARS[kind] for name, kind in _WRAPPERS.items()}
 """Types that proto3 JSON writes in a way of their own. Source: https://protobuf.dev/programming-guides/json"""
 _FORMATS: Final[Mapping[Format, Schema]] = {
     Format.UUID: {"format": "uuid"},
@@ -107,10 +108,11 @@ class Schemas:
         rules = self.rules(message, field.name)
         if self._descriptors.is_map(field):
             value = self._descriptors.field(field.type_name.lstrip("."), "value")
-            schema = {"type": "object", "additionalProperties": self._item(value, NO_RULES)}
-            schema |= _sizes(rules, "minProperties", "maxProperties")
+            of_all: Schema = {"type": "object", "additionalProperties": self._item(value, NO_RULES)}
+            schema = of_all | _sizes(rules, "minProperties", "maxProperties")
         elif field.label == F.LABEL_REPEATED:
-            schema = {"type": "array", "items": self._item(field, rules)} | _sizes(rules, "minItems", "maxItems")
+            items: Schema = {"type": "array", "items": self._item(field, rules)}
+            schema = items | _sizes(rules, "minItems", "maxItems")
             if rules.unique:
                 schema["uniqueItems"] = True
         else:
@@ -141,10 +143,11 @@ class Schemas:
             return self.message(name) | _bounds(rules, "x-minimum", "x-maximum")
         if field.type == F.TYPE_ENUM:
             return self._enum(name)
-        schema = dict(SCALARS[field.type])
-        if schema["type"] == "string":
-            prefix = "x-" if schema is not SCALARS[F.TYPE_STRING] and "format" in schema else ""
-            return schema | _text(rules) | _bounds(rules, f"{prefix}minimum", f"{prefix}maximum")
+        schema = SCALARS[field.type]
+        if field.type in (F.TYPE_STRING, F.TYPE_BYTES):
+            return schema | _text(rules)
+        if schema["type"] == "string":  # a long integer, of which JSON Schema can't say how large it may be
+            return schema | _bounds(rules, "x-minimum", "x-maximum")
         return schema | _bounds(rules, "minimum", "maximum")
 
     def _enum(self, name: str) -> Schema:
@@ -155,17 +158,16 @@ class Schemas:
                 self._descriptors.comment(name),
                 *(f"- `{value}`: {meaning}" for value, meaning in meanings if meaning),
             ]
-            self._used[name] = {"type": "string", "enum": values} | _without_empty(
-                {"description": "\n".join(text).strip()}
-            )
+            described = {"description": "\n".join(text).strip()}
+            self._used[name] = {"type": "string", "enum": values} | _without_empty(described)
         return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _text(rules: FieldRules) -> Schema:
     shape = dict(_FORMATS[rules.format]) if rules.format else {}
     if rules.pattern:
-        shape["pattern"] = f"^(?:{rules.pattern})$"
-    if least := max(rules.min_length, int(rules.required)):
+        shape["pattern"] = f"^(?:{rules.pattern})$" if "|" in rules.pattern else f"^{rules.pattern}$"
+    if least := max(rules.min_length, int(rules.required and not rules.format)):
         shape["minLength"] = least
     if rules.max_length is not None:
         shape["maxLength"] = rules.max_length
