@@ -1,0 +1,120 @@
+"""What `weft up` needs to know of the shop: secrets before it starts, and something to sell afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from weft.security import SigningKey, create_signing_key, write_jwks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["fill", "prepare"]
+
+ADMIN_EMAIL: Final = "admin@example.com"
+TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
+HTTP_CONFLICT: Final = 409
+
+
+def prepare(state: Path) -> Mapping[str, Mapping[str, str]]:
+    """Make the signing key and the administrator's password, once; their files are readable by their owner only.
+
+    Returns:
+        Service -> environment; under `""`, that of every process.
+    """
+    keys = state / "keys"
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signing_key, jwks = keys / "signing.pem", keys / "jwks.json"
+    with suppress(FileExistsError):
+        create_signing_key(signing_key)
+    write_jwks([SigningKey.load(signing_key)], jwks)
+    return {
+        "": {"WEFT_JWKS_FILE": str(jwks)},
+        "users": {
+            "USERS_SIGNING_KEY_FILE": str(signing_key),
+            "USERS_ADMIN_EMAIL": ADMIN_EMAIL,
+            "USERS_ADMIN_PASSWORD": _admin_password(state),
+        },
+    }
+
+
+async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:
+    """Put `PRODUCTS` on sale through the REST API, those that are not yet; return rows for the table of addresses.
+
+    Raises:
+        aiohttp.ClientError: the shop can't be reached, or refuses for another reason than that a SKU is taken.
+    """
+    password = _admin_password(state)
+    async with aiohttp.ClientSession(gateway_url, timeout=TIMEOUT) as session:
+        credentials = {"email": ADMIN_EMAIL, "password": password}
+        async with session.post("/v1/users:login", json=credentials, raise_for_status=True) as response:
+            token = (await response.json())["tokens"]["accessToken"]
+        session.headers["authorization"] = f"Bearer {token}"
+        async with asyncio.TaskGroup() as group:
+            for product in PRODUCTS:
+                group.create_task(_offer(session, product))
+    return [("admin", f"{ADMIN_EMAIL} / {password}")]
+
+
+async def _offer(session: aiohttp.ClientSession, product: Mapping[str, Any]) -> None:
+    async with session.post("/v1/products", json={"product": product}) as response:
+        if response.status != HTTP_CONFLICT:  # it is on sale, or somebody has taken it off
+            response.raise_for_status()
+
+
+def _admin_password(state: Path) -> str:
+    """Return the administrator's password, choosing it the first time."""
+    path = state / "keys" / "admin-password"
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(15))
+    return path.read_text().strip()
+
+
+def _product(sku: str, name: str, price: str, category: str, tags: str, description: str) -> Mapping[str, Any]:
+    units, _, cents = price.partition(".")
+    return {
+        "sku": sku,
+        "name": name,
+        "description": description,
+        "category": category,
+        "price": {"currencyCode": "EUR", "units": units, "nanos": int(cents) * 10_000_000},
+        "tags": tags.split(),
+    }
+
+
+PRODUCTS: Final = (
+    _product("MUG-BLUE", "Stoneware mug, blue", "14.50", "kitchen", "ceramic coffee",
+             "Thrown by hand, 300 ml, dishwasher safe."),
+    _product("MUG-SAND", "Stoneware mug, sand", "14.50", "kitchen", "ceramic coffee",
+             "Thrown by hand, 300 ml, dishwasher safe."),
+    _product("TEAPOT-CAST", "Cast iron teapot", "49.00", "kitchen", "tea iron",
+             "Keeps 0.8 litres hot for an hour; with strainer."),
+    _product("KNIFE-PARING", "Paring knife", "22.90", "kitchen", "steel cutting",
+             "A short blade of carbon steel for small work."),
+    _product("BOARD-OAK", "Oak cutting board", "38.00", "kitchen", "wood cutting",
+             "End grain, 40 by 25 cm, oiled."),
+    _product("BLANKET-WOOL", "Wool blanket", "119.00", "home", "wool warm",
+             "Woven from merino wool, 130 by 200 cm."),
+    _product("LAMP-DESK", "Desk lamp", "74.95", "home", "light brass",
+             "Brass arm and linen shade, for E14 bulbs."),
+    _product("CANDLE-BEES", "Beeswax candles, six", "16.80", "home", "light wax",
+             "Burn for eight hours each and smell of honey."),
+    _product("NOTE-A5", "Notebook A5", "9.90", "paper", "writing",
+             "160 dotted pages that lie flat in a sewn binding."),
+    _product("PEN-FOUNTAIN", "Fountain pen", "65.00", "paper", "writing steel",
+             "Fine steel nib; refillable converter included."),
+    _product("BAG-CANVAS", "Canvas bag", "29.00", "travel", "cotton",
+             "Carries 18 litres and folds into its own pocket."),
+    _product("BOTTLE-STEEL", "Steel bottle", "27.50", "travel", "steel water",
+             "Holds 0.7 litres, cold for a day or hot for a night."),
+)  # fmt: skip
+"""What a new shop sells."""

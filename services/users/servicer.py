@@ -1,0 +1,198 @@
+"""`shop.users.v1.UsersService`."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from shop.users.v1 import users_pb2 as pb
+from shop.users.v1 import users_pb2_grpc as pb_grpc
+
+from services import paging
+from services.masks import changed_fields
+from services.users import store
+from services.users.domain import (
+    CHANGEABLE,
+    SESSION_LIFETIME,
+    BadCredentials,
+    RefreshTokenInvalid,
+    Session,
+    State,
+    User,
+    UserNotFound,
+    Verdict,
+    judge,
+)
+from weft.call import caller
+
+if TYPE_CHECKING:
+    from services.users.passwords import Passwords
+    from weft.data import Database, Transaction
+    from weft.security import TokenIssuer
+    from weft.server import Context
+
+__all__ = ["UsersServicer"]
+
+PAGE_SIZE: Final = 50
+EXPIRED_PER_LOGIN: Final = 20
+"""Expired sessions deleted with each new one: more go than come, and no login waits for many."""
+
+_PAGES: Final = "users"
+_STATES: Final = {State.ACTIVE: pb.User.STATE_ACTIVE, State.DEACTIVATED: pb.User.STATE_DEACTIVATED}
+
+
+class UsersServicer(pb_grpc.UsersServiceServicer):
+    """Translates; see the contract for what each method promises."""
+
+    def __init__(self, database: Database, passwords: Passwords, issuer: TokenIssuer) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._issuer = issuer
+
+    async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
+        password_hash = await self._passwords.hash(request.password)
+        now = datetime.now(UTC)
+        user = User(
+            user_id=uuid4(),
+            email=request.email,
+            first_name=request.first_name,
+            last_name=request.last_name,
+            create_time=now,
+            update_time=now,
+        )
+        async with self._database.transaction() as tx:
+            await store.add_user(tx, user, password_hash)
+            tokens = await self._start_session(tx, user, now=now)
+        return pb.RegisterResponse(user=_message(user), tokens=tokens)
+
+    async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
+        found = await store.find_credentials(self._database, request.email)
+        user, stored = found or (None, None)
+        matches = await self._passwords.verify(stored, request.password)
+        if user is None or stored is None or not matches or user.state is not State.ACTIVE:
+            raise BadCredentials
+        newer = await self._passwords.hash(request.password) if self._passwords.is_outdated(stored) else None
+        now = datetime.now(UTC)
+        async with self._database.transaction() as tx:
+            user = await (store.lock_user if newer else store.share_user)(tx, user.user_id)
+            if user.state is not State.ACTIVE:  # deactivated while the password was being checked
+                raise BadCredentials
+            if newer:
+                await store.save_user(tx, user, password_hash=newer)
+            await store.delete_expired(tx, limit=EXPIRED_PER_LOGIN, now=now)
+            tokens = await self._start_session(tx, user, now=now)
+        return pb.LoginResponse(user=_message(user), tokens=tokens)
+
+    async def Refresh(self, request: pb.RefreshRequest, context: Context) -> pb.RefreshResponse:
+        now = datetime.now(UTC)
+        tokens = None
+        # No error leaves this block: what ends a stolen session must be committed.
+        async with self._database.transaction() as tx:
+            stored, user = await store.lock_token(tx, request.refresh_token) or (None, None)
+            if stored is not None and user is not None:
+                verdict = judge(stored, user.state, now=now)
+                if verdict is Verdict.END_SESSION:
+                    await store.end_session(tx, stored.session_id, now=now)
+                elif verdict is Verdict.ROTATE:
+                    tokens = self._new_tokens(user, now=now)
+                    await store.use_token(tx, request.refresh_token, now=now)
+                    await store.add_token(
+                        tx, stored.session_id, tokens.refresh_token, expire_time=now + SESSION_LIFETIME, now=now
+                    )
+        if tokens is None:
+            raise RefreshTokenInvalid
+        return pb.RefreshResponse(tokens=tokens)
+
+    async def Logout(self, request: pb.LogoutRequest, context: Context) -> pb.LogoutResponse:
+        async with self._database.transaction() as tx:
+            await store.end_session_of(tx, request.refresh_token, now=datetime.now(UTC))
+        return pb.LogoutResponse()
+
+    async def GetMe(self, request: pb.GetMeRequest, context: Context) -> pb.GetMeResponse:
+        user = await store.get_user(self._database, _caller_id())
+        return pb.GetMeResponse(user=_message(user.require_active()))
+
+    async def UpdateMe(self, request: pb.UpdateMeRequest, context: Context) -> pb.UpdateMeResponse:
+        given = request.user
+        values = {
+            "first_name": given.first_name,
+            "last_name": given.last_name,
+            "language": given.preferences.language,
+            "marketing": given.preferences.marketing,
+        }
+        populated = [name for name, value in values.items() if value]
+        fields = changed_fields(request.update_mask.paths, populated, CHANGEABLE)
+        async with self._database.transaction() as tx:
+            user = (await store.lock_user(tx, _caller_id())).require_active()
+            user = user.change({name: values[name] for name in fields}, now=datetime.now(UTC))
+            await store.save_user(tx, user)
+        return pb.UpdateMeResponse(user=_message(user))
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
+        size = request.page_size or PAGE_SIZE
+        after = paging.decode(request.page_token, _PAGES, paging.time, UUID) if request.page_token else None
+        users = await store.list_page(self._database, size + 1, after)
+        token = ""
+        if len(users) > size:
+            last = users[size - 1]
+            token = paging.encode(_PAGES, last.create_time, last.user_id)
+        return pb.ListUsersResponse(users=map(_message, users[:size]), next_page_token=token)
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
+        user = await store.get_user(self._database, UUID(request.user_id))
+        return pb.GetUserResponse(user=_message(user))
+
+    async def DeactivateUser(self, request: pb.DeactivateUserRequest, context: Context) -> pb.DeactivateUserResponse:
+        now = datetime.now(UTC)
+        async with self._database.transaction() as tx:
+            user = (await store.lock_user(tx, UUID(request.user_id))).deactivate(now=now)
+            await store.save_user(tx, user)
+            await store.end_sessions(tx, user.user_id, now=now)
+        return pb.DeactivateUserResponse(user=_message(user))
+
+    async def _start_session(self, tx: Transaction, user: User, *, now: datetime) -> pb.Tokens:
+        session = Session(session_id=uuid4(), user_id=user.user_id, create_time=now, expire_time=now + SESSION_LIFETIME)
+        tokens = self._new_tokens(user, now=now)
+        await store.add_session(tx, session, tokens.refresh_token)
+        return tokens
+
+    def _new_tokens(self, user: User, *, now: datetime) -> pb.Tokens:
+        access = self._issuer.issue(str(user.user_id), user.roles)
+        return pb.Tokens(
+            access_token=access.text,
+            access_expire_time=_timestamp(access.expire_time),
+            refresh_token=secrets.token_urlsafe(32),
+            refresh_expire_time=_timestamp(now + SESSION_LIFETIME),
+        )
+
+
+def _caller_id() -> UUID:
+    """Return whose account the caller's token is for. Raises UserNotFound for a token that is not about an account."""
+    subject = caller().subject
+    try:
+        return UUID(subject)
+    except ValueError:
+        raise UserNotFound(subject) from None
+
+
+def _message(user: User) -> pb.User:
+    return pb.User(
+        user_id=str(user.user_id),
+        email=user.email,
+        first_name=user.first_name,
+        last_name=user.last_name,
+        roles=user.roles,
+        state=_STATES[user.state],
+        preferences=pb.Preferences(language=user.language, marketing=user.marketing),
+        create_time=_timestamp(user.create_time),
+        update_time=_timestamp(user.update_time),
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

@@ -1,0 +1,266 @@
+"""Accounts and sessions as rows. The transaction is the caller's; reads without one are hot and run outside any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import DateTime, Integer, Text, Uuid, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from services.users.domain import (
+    EmailTaken,
+    Session,
+    State,
+    StoredToken,
+    User,
+    UserNotFound,
+    normalized_email,
+    token_digest,
+)
+from services.users.tables import EMAIL_UNIQUE, refresh_tokens, sessions, users
+from weft.data import UniqueViolation, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from weft.data import Database, Transaction
+
+__all__ = [
+    "add_session",
+    "add_token",
+    "add_user",
+    "delete_expired",
+    "end_session",
+    "end_session_of",
+    "end_sessions",
+    "find_credentials",
+    "get_user",
+    "list_page",
+    "lock_token",
+    "lock_user",
+    "make_user",
+    "save_user",
+    "share_user",
+    "use_token",
+]
+
+_USER: Final = (
+    users.c.user_id,
+    users.c.email,
+    users.c.first_name,
+    users.c.last_name,
+    users.c.roles,
+    users.c.state,
+    users.c.language,
+    users.c.marketing,
+    users.c.create_time,
+    users.c.update_time,
+)
+_ORDER: Final = (users.c.create_time.desc(), users.c.user_id.desc())
+_LIMIT: Final = bindparam("limit", type_=Integer)
+
+_BY_ID: Final = prepare(select(*_USER).where(users.c.user_id == bindparam("user_id")))
+_BY_EMAIL: Final = prepare(
+    select(*_USER, users.c.password_hash).where(users.c.normalized_email == bindparam("normalized_email", type_=Text))
+)
+_FIRST_PAGE: Final = prepare(select(*_USER).order_by(*_ORDER).limit(_LIMIT))
+_NEXT_PAGE: Final = prepare(
+    select(*_USER)
+    .where(
+        tuple_(users.c.create_time, users.c.user_id)
+        < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("user_id", type_=Uuid))
+    )
+    .order_by(*_ORDER)
+    .limit(_LIMIT)
+)
+
+
+async def get_user(database: Database, user_id: UUID) -> User:
+    """Raises UserNotFound."""
+    row = await database.fetch_one(_BY_ID, user_id=user_id)
+    if row is None:
+        raise UserNotFound(user_id)
+    return _user(row)
+
+
+async def find_credentials(database: Database, email: str) -> tuple[User, str] | None:
+    """Return the account with this address in any spelling, and its password's hash."""
+    row = await database.fetch_one(_BY_EMAIL, normalized_email=normalized_email(email))
+    return None if row is None else (_user(row), row["password_hash"])
+
+
+async def list_page(database: Database, limit: int, after: tuple[Any, ...] | None) -> list[User]:
+    """Return up to *limit* accounts, newest first, that come after *after*: create_time, user_id."""
+    if after is None:
+        rows = await database.fetch_all(_FIRST_PAGE, limit=limit)
+    else:
+        rows = await database.fetch_all(_NEXT_PAGE, limit=limit, create_time=after[0], user_id=after[1])
+    return [_user(row) for row in rows]
+
+
+async def add_user(tx: Transaction, user: User, password_hash: str) -> None:
+    """Raises EmailTaken."""
+    try:
+        await tx.execute(insert(users).values(_new_row(user, password_hash)))
+    except UniqueViolation as error:
+        if error.constraint == EMAIL_UNIQUE:
+            raise EmailTaken from error
+        raise
+
+
+async def make_user(tx: Transaction, user: User, password_hash: str) -> bool:
+    """Add *user* unless an account with its address exists; tell whether it was added."""
+    added = upsert(users).values(_new_row(user, password_hash)).on_conflict_do_nothing(constraint=EMAIL_UNIQUE)
+    return await tx.execute(added) == 1
+
+
+async def lock_user(tx: Transaction, user_id: UUID) -> User:
+    """Read an account that nobody else may change until the transaction ends. Raises UserNotFound."""
+    row = await tx.first(select(*_USER).where(users.c.user_id == user_id).with_for_update())
+    if row is None:
+        raise UserNotFound(user_id)
+    return _user(row)
+
+
+async def share_user(tx: Transaction, user_id: UUID) -> User:
+    """Read an account that stays as it is until the transaction ends; others may do the same. Raises UserNotFound."""
+    row = await tx.first(select(*_USER).where(users.c.user_id == user_id).with_for_update(read=True))
+    if row is None:
+        raise UserNotFound(user_id)
+    return _user(row)
+
+
+async def save_user(tx: Transaction, user: User, *, password_hash: str | None = None) -> None:
+    """Write what can change of *user*, and the password's hash if given."""
+    values: dict[str, Any] = {
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "roles": list(user.roles),
+        "state": user.state.value,
+        "language": user.language,
+        "marketing": user.marketing,
+        "update_time": user.update_time,
+    }
+    if password_hash is not None:
+        values["password_hash"] = password_hash
+    await tx.execute(update(users).where(users.c.user_id == user.user_id).values(values))
+
+
+async def add_session(tx: Transaction, session: Session, token: str) -> None:
+    """Add a session and its first refresh token."""
+    row = {
+        "session_id": session.session_id,
+        "user_id": session.user_id,
+        "create_time": session.create_time,
+        "expire_time": session.expire_time,
+    }
+    await tx.execute(insert(sessions).values(row))
+    await tx.execute(insert(refresh_tokens).values(_token_row(session.session_id, token, session.expire_time)))
+
+
+async def lock_token(tx: Transaction, token: str) -> tuple[StoredToken, User] | None:
+    """Read a refresh token and its user, and hold the token's session until the transaction ends.
+
+    Token and session are both locked, and so both read as the last holder of the lock left them.
+    """
+    columns = (refresh_tokens.c.session_id, refresh_tokens.c.expire_time, refresh_tokens.c.use_time)
+    statement = (
+        select(*_USER, *columns, sessions.c.end_time)
+        .join_from(refresh_tokens, sessions)
+        .join(users)
+        .where(refresh_tokens.c.digest == token_digest(token))
+        .with_for_update(of=(sessions, refresh_tokens))
+    )
+    row = await tx.first(statement)
+    if row is None:
+        return None
+    *user, session_id, expire_time, use_time, end_time = tuple(row)
+    stored = StoredToken(
+        session_id=session_id, expire_time=expire_time, used=use_time is not None, session_ended=end_time is not None
+    )
+    return stored, _user(user)
+
+
+async def use_token(tx: Transaction, token: str, *, now: datetime) -> None:
+    await tx.execute(update(refresh_tokens).where(refresh_tokens.c.digest == token_digest(token)).values(use_time=now))
+
+
+async def add_token(tx: Transaction, session_id: UUID, token: str, *, expire_time: datetime, now: datetime) -> None:
+    """Add a refresh token to a session, which lives as long as it; forget those of the session that have expired."""
+    of_session = refresh_tokens.c.session_id == session_id
+    await tx.execute(delete(refresh_tokens).where(of_session, refresh_tokens.c.expire_time <= now))
+    await tx.execute(insert(refresh_tokens).values(_token_row(session_id, token, expire_time)))
+    await tx.execute(update(sessions).where(sessions.c.session_id == session_id).values(expire_time=expire_time))
+
+
+async def end_session(tx: Transaction, session_id: UUID, *, now: datetime) -> None:
+    await tx.execute(
+        update(sessions).where(sessions.c.session_id == session_id, sessions.c.end_time.is_(None)).values(end_time=now)
+    )
+
+
+async def end_session_of(tx: Transaction, token: str, *, now: datetime) -> None:
+    """End the session that a refresh token, used or not, belongs to, if there is one."""
+    session_id = select(refresh_tokens.c.session_id).where(refresh_tokens.c.digest == token_digest(token))
+    await tx.execute(
+        update(sessions)
+        .where(sessions.c.session_id == session_id.scalar_subquery(), sessions.c.end_time.is_(None))
+        .values(end_time=now)
+    )
+
+
+async def end_sessions(tx: Transaction, user_id: UUID, *, now: datetime) -> None:
+    """End all sessions of an account."""
+    await tx.execute(
+        update(sessions).where(sessions.c.user_id == user_id, sessions.c.end_time.is_(None)).values(end_time=now)
+    )
+
+
+async def delete_expired(tx: Transaction, *, limit: int, now: datetime) -> int:
+    """Delete up to *limit* sessions that have expired, leaving those another transaction holds; return how many."""
+    expired = (
+        select(sessions.c.session_id)
+        .where(sessions.c.expire_time <= now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return await tx.execute(delete(sessions).where(sessions.c.session_id.in_(expired)))
+
+
+def _user(row: Iterable[Any]) -> User:
+    user_id, email, first_name, last_name, roles, state, language, marketing, create_time, update_time, *_ = row
+    return User(
+        user_id=user_id,
+        email=email,
+        first_name=first_name,
+        last_name=last_name,
+        roles=tuple(roles),
+        state=State(state),
+        language=language,
+        marketing=marketing,
+        create_time=create_time,
+        update_time=update_time,
+    )
+
+
+def _new_row(user: User, password_hash: str) -> Mapping[str, object]:
+    return {
+        "user_id": user.user_id,
+        "email": user.email,
+        "normalized_email": normalized_email(user.email),
+        "password_hash": password_hash,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "roles": list(user.roles),
+        "state": user.state.value,
+        "language": user.language,
+        "marketing": user.marketing,
+        "create_time": user.create_time,
+        "update_time": user.update_time,
+    }
+
+
+def _token_row(session_id: UUID, token: str, expire_time: datetime) -> Mapping[str, object]:
+    return {"digest": token_digest(token), "session_id": session_id, "expire_time": expire_time}

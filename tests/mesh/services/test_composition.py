@@ -1,0 +1,200 @@
+"""The services as their `__main__` puts them together, and what `weft up` gives them."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from google.protobuf.json_format import ParseDict
+from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
+from shop.users.v1 import users_pb2, users_pb2_grpc
+
+from services import local
+from tests.mesh.services.calls import Calls, euros, refusal
+from weft.client import Peers
+from weft.config import ConfigError
+from weft.security import SigningKey, TokenVerifier
+from weft.server import Parts, Runtime
+from weft.telemetry import Tracing
+from weft.testing import TestServer, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from tests.mesh.services.conftest import Catalog
+    from weft.data import Database
+
+
+@asynccontextmanager
+async def built(service: str, url: str, env: Mapping[str, str]) -> AsyncIterator[Parts]:
+    main = import_module(f"services.{service}.__main__")
+    async with Peers(Tracing("test")) as peers:
+        runtime = Runtime(name=main.service.name, env=env, database_url=url, peers=peers)
+        async with main.service.build(runtime) as parts:
+            yield parts
+
+
+@asynccontextmanager
+async def running(service: str, url: str, env: Mapping[str, str], **options: Any) -> AsyncIterator[TestServer]:
+    async with (
+        built(service, url, env) as parts,
+        serving(parts.servicers, database=parts.database, **options) as server,
+    ):
+        yield server
+
+
+@pytest.fixture(name="empty_url")
+async def _empty_url(
+    database_url: Callable[[str], str], empty_database: Callable[[str], Awaitable[Database]]
+) -> Callable[[str], Awaitable[str]]:
+    """Return the URL of a service's database, emptied."""
+
+    async def make(service: str) -> str:
+        await empty_database(service)
+        return database_url(service)
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["users", "catalog", "orders"])
+def test_a_service_is_named_as_its_contract_says_and_has_migrations(name: str) -> None:
+    service = import_module(f"services.{name}.__main__").service
+
+    assert service.name == name
+    assert list((service.migrations / "versions").glob("0001_*.py"))
+
+
+async def test_the_administrator_of_a_new_shop_can_log_in(
+    empty_url: Callable[[str], Awaitable[str]], tmp_path: Path
+) -> None:
+    env = local.prepare(tmp_path)
+    key = SigningKey.load(tmp_path / "keys" / "signing.pem")
+    credentials = {"email": env["users"]["USERS_ADMIN_EMAIL"], "password": env["users"]["USERS_ADMIN_PASSWORD"]}
+    url = await empty_url("users")
+
+    for _ in range(2):  # the second start finds the account
+        async with running("users", url, env["users"], key=key) as server:
+            users = Calls(users_pb2_grpc.UsersServiceStub(server.channel))
+            response = await users.Login(users_pb2.LoginRequest(**credentials))
+
+    identity = TokenVerifier(tmp_path / "keys" / "jwks.json").verify(response.tokens.access_token)
+    assert identity.subject == response.user.user_id
+    assert identity.roles == {"user", "admin"}
+
+
+async def test_users_needs_its_key_and_says_so(empty_url: Callable[[str], Awaitable[str]]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        async with built("users", await empty_url("users"), {}):
+            pass
+
+    assert refused.value.problems == ("USERS_SIGNING_KEY_FILE is not set",)
+
+
+async def test_an_administrators_password_without_an_address_is_refused_and_not_repeated(
+    empty_url: Callable[[str], Awaitable[str]],
+) -> None:
+    env = {"USERS_SIGNING_KEY_FILE": "key.pem", "USERS_ADMIN_PASSWORD": "correct horse"}
+
+    with pytest.raises(ConfigError) as refused:
+        async with built("users", await empty_url("users"), env):
+            pass
+
+    assert "USERS_ADMIN_EMAIL" in str(refused.value)
+    assert "correct horse" not in str(refused.value)
+
+
+async def test_the_catalogs_currency_is_a_setting(empty_url: Callable[[str], Awaitable[str]]) -> None:
+    url = await empty_url("catalog")
+    async with running("catalog", url, {"CATALOG_CURRENCY": "CHF"}) as server:
+        admin = Calls(catalog_pb2_grpc.CatalogServiceStub(server.channel), server.token("root", ("admin",)))
+        mug = catalog_pb2.Product(sku="MUG", name="Mug", category="kitchen")
+        mug.price.currency_code = "EUR"
+
+        error = await refusal(admin.CreateProduct(catalog_pb2.CreateProductRequest(product=mug)))
+        mug.price.currency_code = "CHF"
+        added = await admin.CreateProduct(catalog_pb2.CreateProductRequest(product=mug))
+
+    assert (error.reason, error.metadata) == ("CURRENCY_NOT_SUPPORTED", {"supported": "CHF"})
+    assert added.product.price.currency_code == "CHF"
+    with pytest.raises(ConfigError):
+        async with built("catalog", url, {"CATALOG_CURRENCY": "euro"}):
+            pass
+
+
+async def test_orders_needs_no_settings(empty_url: Callable[[str], Awaitable[str]]) -> None:
+    async with built("orders", await empty_url("orders"), {}) as parts:
+        assert list(parts.servicers) == ["shop.orders.v1.OrdersService"]
+
+
+def test_what_is_prepared_is_kept_and_secret(tmp_path: Path) -> None:
+    first, second = local.prepare(tmp_path), local.prepare(tmp_path)
+
+    assert first == second
+    assert len(first["users"]["USERS_ADMIN_PASSWORD"]) >= 20
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "keys").iterdir()}
+    assert modes["signing.pem"] == modes["admin-password"] == 0o600
+
+
+async def test_what_a_new_shop_sells_is_as_the_catalog_wants_it(catalog: Catalog) -> None:
+    for each in local.PRODUCTS:
+        product = ParseDict(dict(each), catalog_pb2.Product())
+        await catalog.admin.CreateProduct(catalog_pb2.CreateProductRequest(product=product))
+
+    found = await catalog.calls.ListProducts(catalog_pb2.ListProductsRequest(query="mugs", order_by="name"))
+    assert [(each.name, each.price) for each in found.products] == [
+        ("Stoneware mug, blue", euros("14.50")),
+        ("Stoneware mug, sand", euros("14.50")),
+    ]
+
+
+class Rest:
+    """The shop's REST API, as far as filling it needs one."""
+
+    def __init__(self, password: str) -> None:
+        self.password = password
+        self.skus: set[str] = set()
+
+    async def login(self, request: web.Request) -> web.Response:
+        assert await request.json() == {"email": local.ADMIN_EMAIL, "password": self.password}
+        return web.json_response({"tokens": {"accessToken": "the token"}})
+
+    async def create(self, request: web.Request) -> web.Response:
+        assert request.headers["authorization"] == "Bearer the token"
+        product = (await request.json())["product"]
+        if product["sku"] in self.skus:
+            return web.json_response({"code": 6}, status=409)
+        self.skus.add(product["sku"])
+        return web.json_response({"product": product})
+
+
+async def test_a_shop_is_filled_once(tmp_path: Path) -> None:
+    password = local.prepare(tmp_path)["users"]["USERS_ADMIN_PASSWORD"]
+    rest = Rest(password)
+    app = web.Application()
+    app.add_routes([web.post("/v1/users:login", rest.login), web.post("/v1/products", rest.create)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        (_, port, *_) = runner.addresses[0]
+
+        rows = [await local.fill(tmp_path, f"http://127.0.0.1:{port}") for _ in range(2)]
+    finally:
+        await runner.cleanup()
+
+    assert len(rest.skus) == len(local.PRODUCTS) == 12
+    assert rows == [[("admin", f"{local.ADMIN_EMAIL} / {password}")]] * 2
+
+
+async def test_filling_a_shop_that_is_not_there_fails(tmp_path: Path) -> None:
+    local.prepare(tmp_path)
+
+    with pytest.raises(aiohttp.ClientError):
+        await local.fill(tmp_path, "http://127.0.0.1:1")

@@ -1,0 +1,181 @@
+"""The schema that migrations make, and the plans PostgreSQL makes of hot statements."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+import services.catalog.store as catalog_store
+import services.orders.store as orders_store
+from services.catalog.domain import Amount, Listing, OrderKey
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from weft.data import Database, Prepared
+
+MANY_PRODUCTS = """
+    insert into products
+        (product_id, sku, name, sort_name, description, category, price_currency, price_units, price_nanos, images,
+         tags, create_time, update_time, delete_time)
+    select gen_random_uuid(), 'SKU-' || n, 'Thing ' || n, 'thing ' || n, 'Word' || n % 500 || ' of many', 'c' || n % 20,
+           'EUR', n % 1000, n % 100, '{}', '{}', now() - n * interval '1 minute', now(),
+           case when n % 50 = 0 then now() end
+    from generate_series(1, 5000) n
+"""
+MANY_ORDERS = """
+    insert into orders
+    select gen_random_uuid(), 'user-' || n % 100, 'confirmed', 'EUR', 1, 0, now() - n * interval '1 minute', now()
+    from generate_series(1, 5000) n
+"""
+MANY_LINES = """
+    insert into order_lines
+    select order_id, n, gen_random_uuid(), 'SKU', 'Thing', 1, 0, 1 from orders, generate_series(0, 1) n
+"""
+
+
+async def plan(database: Database, statement: Prepared, **parameters: Any) -> str:
+    """Return how PostgreSQL runs *statement*."""
+    async with database._reads.acquire() as connection:  # only here does anyone explain a statement
+        rows = await connection.fetch(f"EXPLAIN {statement.sql}", *statement.arguments(parameters))
+    return "\n".join(line for (line,) in rows)
+
+
+async def filled(database: Database, *statements: str) -> Database:
+    async with database.transaction() as tx:
+        for statement in statements:
+            await tx.execute(sa.text(statement))
+        await tx.execute(sa.text("analyze"))
+    return database
+
+
+@pytest.mark.parametrize("service", ["users", "catalog", "orders"])
+def test_migrations_make_the_tables_that_the_store_uses(service: str, database_url: Callable[[str], str]) -> None:
+    metadata = import_module(f"services.{service}.tables").metadata
+    engine = sa.create_engine(database_url(service).replace("postgresql:", "postgresql+psycopg2:"))
+
+    with engine.connect() as connection:
+        options = {
+            "include_name": lambda name, kind, _: kind != "table" or name in metadata.tables,
+            "compare_server_default": True,
+        }
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+@pytest.mark.parametrize("service", ["users", "catalog", "orders"])
+def test_check_constraints_and_computed_columns_are_those_of_the_tables(
+    service: str, database_url: Callable[[str], str]
+) -> None:
+    """Alembic compares neither."""
+    metadata = import_module(f"services.{service}.tables").metadata
+    with closing(psycopg2.connect(database_url(service))) as connection, connection.cursor() as cursor:
+        cursor.execute("select conname from pg_constraint where contype = 'c' and conrelid <> 0")
+        made = {name for (name,) in cursor.fetchall()}
+        cursor.execute("select table_name, column_name from information_schema.columns where is_generated = 'ALWAYS'")
+        computed = set(cursor.fetchall())
+
+    tables = metadata.tables.values()
+    assert made == {each.name for table in tables for each in table.constraints if isinstance(each, sa.CheckConstraint)}
+    assert computed == {(table.name, column.name) for table in tables for column in table.columns if column.computed}
+
+
+@pytest.mark.parametrize(
+    ("key", "index"),
+    [
+        (OrderKey.NAME, "products_by_name"),
+        (OrderKey.PRICE, "products_by_price"),
+        (OrderKey.CREATE_TIME, "products_by_create_time"),
+    ],
+)
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_page_is_read_from_the_index_of_its_order(
+    empty_database: Callable[[str], Awaitable[Database]], key: OrderKey, index: str, *, descending: bool
+) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
+    listing = Listing(order_key=key, descending=descending)
+    middle = (await catalog_store.list_page(database, listing, 2500, None))[-1]
+    after = {f"after_{number}": value for number, value in enumerate(listing.position(middle))}
+
+    first = await plan(database, catalog_store._page((), key, descending, after=False), limit=21)
+    later = await plan(database, catalog_store._page((), key, descending, after=True), limit=21, **after)
+
+    for text in (first, later):
+        assert index in text
+        assert "Sort" not in text
+        assert ("Backward" in text) == descending
+
+
+async def test_a_search_reads_the_index_of_words(empty_database: Callable[[str], Awaitable[Database]]) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
+    statement = catalog_store._page(("query",), OrderKey.CREATE_TIME, True, False)
+
+    text = await plan(database, statement, limit=21, query="word17")
+
+    assert "products_by_words" in text
+    assert "Seq Scan" not in text
+
+
+async def test_a_category_is_read_from_its_index(empty_database: Callable[[str], Awaitable[Database]]) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
+    statement = catalog_store._page(("category",), OrderKey.CREATE_TIME, True, False)
+
+    text = await plan(database, statement, limit=21, category="c7")
+
+    assert "products_by_category" in text
+    assert "Sort" not in text
+
+
+async def test_every_combination_of_filters_and_orders_has_a_statement_that_runs(
+    empty_database: Callable[[str], Awaitable[Database]],
+) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
+    filters: dict[str, Any] = {
+        "category": "c7",
+        "min_price": Amount(100, 0),
+        "max_price": Amount(900, 5),
+        "query": "many",
+    }
+
+    for mask in range(16):
+        chosen = {name: value for bit, (name, value) in enumerate(filters.items()) if mask & 1 << bit}
+        for key in OrderKey:
+            for descending in (False, True):
+                listing = Listing(order_key=key, descending=descending, **chosen)
+                first = await catalog_store.list_page(database, listing, 6, None)
+                rest = await catalog_store.list_page(database, listing, 3, listing.position(first[2]))
+                assert rest == first[3:], (listing, key)
+        assert await catalog_store.count(database, Listing(**chosen)) > 6
+
+
+async def test_a_page_of_orders_is_read_from_the_index_of_its_user(
+    empty_database: Callable[[str], Awaitable[Database]],
+) -> None:
+    database = await filled(await empty_database("orders"), MANY_ORDERS, MANY_LINES)
+
+    first = await plan(database, orders_store._FIRST_PAGE, limit=21, user_id="user-7")
+    now = datetime.now(UTC)
+    later = await plan(
+        database,
+        orders_store._NEXT_PAGE,
+        limit=21,
+        user_id="user-7",
+        create_time=now,
+        order_id=uuid4(),
+    )
+
+    for text in (first, later):
+        assert "orders_by_user" in text
+        assert "order_lines_pkey" in text
+        assert "Seq Scan" not in text
