@@ -1,0 +1,1 @@
+"""The command `weft`: a whole mesh on one machine, started, watched and stopped."""
