@@ -89,14 +89,26 @@ def test_a_services_modules_import_from_lower_layers_only(service: str) -> None:
         if path.stem not in LAYERS or path.parent.name != service:
             continue
         above = LAYERS[LAYERS.index(path.stem) + 1 :]
-        wrong = [name for name in imports(path) if name.startswith(tuple(f"services.{service}.{layer}" for layer in above))]
+        wrong = [
+            name for name in imports(path) if name.startswith(tuple(f"services.{service}.{layer}" for layer in above))
+        ]
         assert wrong == [], path
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_domain_knows_neither_grpc_nor_sql(service: str) -> None:
     path = ROOT / "services" / service / "domain.py"
-    forbidden = ("grpc", "google", "sqlalchemy", "asyncpg", "shop", "aiohttp", "weft.data", "weft.server", "weft.client")
+    forbidden = (
+        "grpc",
+        "google",
+        "sqlalchemy",
+        "asyncpg",
+        "shop",
+        "aiohttp",
+        "weft.data",
+        "weft.server",
+        "weft.client",
+    )
 
     assert [name for name in imports(path) if name.startswith(forbidden)] == []
 

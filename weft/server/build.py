@@ -84,7 +84,8 @@ def build_server(
         handlers = _handlers(service, descriptor, servicer, contract, database, verifier, tracing, log)
         # Both, as generated code does: a registered method is found without a look-up by name.
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(descriptor.full_name, handlers),))
-        server.add_registered_method_handlers(descriptor.full_name, handlers)
+        register: Any = server  # newer than its types
+        register.add_registered_method_handlers(descriptor.full_name, handlers)
     health = Health(servicers, database.ping if database else None)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (*servicers, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)

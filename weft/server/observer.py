@@ -39,36 +39,43 @@ class Observer:
     def __init__(self, method: Method, write: Callable[[str], object] | None = None) -> None:
         self._method = method
         self._write_line = write
-        self._observe_s = {"OK": SERVER_CALLS.labels(method.path, "OK").observe}
-        self._head = f'"logger":"{LOG.name}","rpc.method":"{method.path.lstrip("/")}"'
+        self._of_code: dict[str, _OfCode] = {}
 
     def end(self, call: Call, code: str, answer: ServiceError | None, seconds: float, span: Span | None) -> None:
-        observe = self._observe_s.get(code)
-        if observe is None:
-            observe = self._observe_s[code] = SERVER_CALLS.labels(self._method.path, code).observe
-        observe(seconds)
+        of_code = self._of_code.get(code)
+        if of_code is None:
+            of_code = self._of_code[code] = _OfCode(self._method, code)
+        of_code.observe_s(seconds)
         if span is not None:
             span.set_attribute("rpc.response.status_code", code)
             if code in _ERRORS:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
-        level = _level(code)
-        if LOG.isEnabledFor(level):
-            self._write(call, code, answer, seconds, level)
-
-    def _write(self, call: Call, code: str, answer: ServiceError | None, seconds: float, level: int) -> None:
+        if not LOG.isEnabledFor(of_code.level):
+            return
         reason = answer.reason if answer else ""
         if self._write_line is None:
             facts = {"rpc.method": call.method.lstrip("/"), "rpc.response.status_code": code, "reason": reason}
-            LOG.log(
-                level, "call", extra=facts | {"duration_ms": round(seconds * 1e3, 3), "request_id": call.request_id}
-            )
+            extra = facts | {"duration_ms": round(seconds * 1e3, 3), "request_id": call.request_id}
+            LOG.log(of_code.level, "call", extra=extra)
             return
-        # Written here and not by `logging`, which costs ten times as much. No part needs quoting: the contract's
-        # names, our own
-        # reasons, and a request id and trace id that were checked when they came in.
+        # Written here and not by `logging`, which costs ten times as much. No part needs quoting: the contract's names,
+        # our own reasons, and a request id and trace id that were checked when they came in.
         self._write_line(
-            f'{{"time":"{timestamp()}","level":"{logging.getLevelName(level)}","message":"call",{self._head},'
-            f'"rpc.response.status_code":"{code}","reason":"{reason}","duration_ms":{seconds * 1e3:.3f},'
+            f'{{"time":"{timestamp()}",{of_code.head},"reason":"{reason}","duration_ms":{seconds * 1e3:.3f},'
             f'"request_id":"{call.request_id}","trace_id":"{call.trace.trace_id}","span_id":"{call.trace.span_id}"}}\n'
+        )
+
+
+class _OfCode:
+    """What is the same for all calls of a method that end with one code."""
+
+    __slots__ = ("head", "level", "observe_s")
+
+    def __init__(self, method: Method, code: str) -> None:
+        self.observe_s = SERVER_CALLS.labels(method.path, code).observe
+        self.level = _level(code)
+        self.head = (
+            f'"level":"{logging.getLevelName(self.level)}","message":"call","logger":"{LOG.name}",'
+            f'"rpc.method":"{method.path.lstrip("/")}","rpc.response.status_code":"{code}"'
         )

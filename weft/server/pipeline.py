@@ -248,11 +248,10 @@ class _Observed:
             if isinstance(error, TimeoutError) and self.limit and self.limit.expired():
                 error = DeadlineExceeded("the method's time is up")
             code, answer = self._pipeline.refusal(error, self.call, self._context)
-        try:
-            if answer:
-                await self._pipeline.abort(self._context, answer)
-        finally:
-            self._pipeline.observer.end(self.call, code, answer, time.perf_counter() - self._started_s, self._span)
+        # Before the caller hears of it: who has an answer finds its line in the log.
+        self._pipeline.observer.end(self.call, code, answer, time.perf_counter() - self._started_s, self._span)
+        if answer:
+            await self._pipeline.abort(self._context, answer)
 
 
 def _take_idempotency_key(request: Any, metadata: Metadata) -> None:

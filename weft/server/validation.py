@@ -179,6 +179,9 @@ def _first(describes: tuple[Describe, ...]) -> Describe:
 
 def _scalar(field: FieldDescriptor, rules: FieldRules) -> Any:
     """Yield the checks of one string, bytes, number or enum."""
+    if field.type == FieldDescriptor.TYPE_STRING and not rules.format:
+        # No text has one, PostgreSQL can't keep it, and C code behind us would end there.
+        yield lambda value: "must not contain a NUL character" if "\0" in value else None
     if rules.min_length:
         low = rules.min_length
         yield lambda value: None if len(value) >= low else f"must have at least {low} characters"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from weft.cli.probes import free_port
+from weft.cli.probes import free_ports
 from weft.security import SigningKey, TokenIssuer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,7 +84,7 @@ def _mesh() -> Iterator[Mesh]:
         assert os.environ.get("CI") != "true", message
         pytest.skip(message)
     state = Path(tempfile.mkdtemp(prefix="weft-acceptance-"))
-    mesh = Mesh(state, free_port())
+    mesh = Mesh(state, free_ports(1)[0])
     # These tests make more calls than one client address should.
     os.environ |= {"WEFT_GATEWAY_REQUESTS_PER_S": "100000", "WEFT_GATEWAY_BURST": "100000"}
     try:

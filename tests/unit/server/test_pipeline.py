@@ -105,7 +105,7 @@ async def test_a_status_the_servicer_aborts_with_is_left_alone(stub: Any, librar
     error = await refusal(stub.GetBook(MOMO, timeout=5))
 
     assert (error.code, error.message) == ("DATA_LOSS", "lost")
-    assert served("GetBook", "DATA_LOSS") == before + 1
+    await until(lambda: served("GetBook", "DATA_LOSS") == before + 1)
 
 
 async def test_the_contracts_timeout_ends_a_call_whose_caller_set_none(
