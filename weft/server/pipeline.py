@@ -16,10 +16,9 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from random import getrandbits
-from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -32,6 +31,7 @@ from weft.contract import Method
 from weft.data import Database, RequestKey
 from weft.errors import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
 from weft.server.access import Admit
+from weft.server.deadline import Deadlines, Limit
 from weft.server.observer import Observer
 from weft.server.shedding import Gate
 from weft.server.status import STATUS_CODES, STATUS_DETAILS_KEY, to_status
@@ -78,6 +78,7 @@ class Pipeline:
         self._answers = database if method.replayable else None
         self.tracing = tracing
         self.observer = Observer(method, log)
+        self.deadlines = Deadlines(method.timeout_s) if method.timeout_s else None
 
     def handler(
         self, servicer_method: Handler | None, request_class: type[Message], response_class: type[Message]
@@ -102,17 +103,18 @@ class Pipeline:
         answers = self._answers
 
         async def handle(request: Any, context: Context) -> Any:
-            async with _Observed(self, context) as call:
-                request = call.admit(request)
-                serving = (
-                    serve(request, context)
-                    if answers is None or not request.request_id
-                    else self._replayed(answers, serve, request, context, call.call, response_class)
-                )
-                if call.limit is None:
-                    return await serving
-                async with call.limit:
-                    return await serving
+            observed = _Observed(self, context)
+            try:
+                request = observed.admit(request)
+                if answers is None or not request.request_id:
+                    answer = await serve(request, context)
+                else:
+                    answer = await self._replayed(answers, serve, request, context, observed.call, response_class)
+            except BaseException as error:
+                await observed.refuse(error)
+                raise
+            observed.end()
+            return answer
 
         return handle
 
@@ -120,13 +122,15 @@ class Pipeline:
         """A stream of answers from an async generator."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with (
-                _Observed(self, context) as call,
-                call.limit or nullcontext(),
-                aclosing(serve(call.admit(request), context)) as answers,
-            ):
-                async for answer in answers:
-                    yield answer
+            observed = _Observed(self, context)
+            try:
+                async with aclosing(serve(observed.admit(request), context)) as answers:
+                    async for answer in answers:
+                        yield answer
+            except BaseException as error:
+                await observed.refuse(error)
+                raise
+            observed.end()
 
         return handle
 
@@ -206,50 +210,51 @@ class Pipeline:
 class _Observed:
     """The outer half of a pipeline, around everything that may fail."""
 
-    __slots__ = ("_context", "_entered", "_metadata", "_pipeline", "_span", "_started_s", "call", "limit")
+    __slots__ = ("_context", "_entered", "_limit", "_metadata", "_pipeline", "_span", "_started_s", "call")
 
     def __init__(self, pipeline: Pipeline, context: Context) -> None:
-        self._pipeline, self._context = pipeline, context
-        self._entered = False
-
-    async def __aenter__(self) -> Self:
         """Note who calls from where, and until when; make it the current call of this task."""
         self._started_s = time.perf_counter()
-        pipeline, context = self._pipeline, self._context
+        self._pipeline, self._context = pipeline, context
+        self._entered = False
+        self._limit: Limit | None = None
         metadata = self._metadata = dict(context.invocation_metadata() or ())
+        method = pipeline.method
         parent = parse_traceparent(_text(metadata, "traceparent"))
-        trace, self._span = pipeline.tracing.begin(pipeline.method.path, SpanKind.SERVER, parent)
+        trace, self._span = pipeline.tracing.begin(method.path, SpanKind.SERVER, parent)
         request_id = _text(metadata, "x-request-id")
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = f"{getrandbits(128):032x}"
         remaining_s: float | None = context.time_remaining()
-        timeout_s = pipeline.method.timeout_s
+        deadline: float | None = None
         # grpcio keeps the caller's deadline, by cancelling this task; the contract's, where earlier, is ours to keep.
-        ours = timeout_s is not None and (remaining_s is None or timeout_s < remaining_s)
-        left_s = timeout_s if ours else remaining_s
-        deadline = None if left_s is None else asyncio.get_running_loop().time() + left_s
-        self.limit = asyncio.timeout_at(deadline) if ours else None
-        self.call = Call(method=pipeline.method.path, request_id=request_id, trace=trace, deadline=deadline)
+        if pipeline.deadlines and (remaining_s is None or pipeline.deadlines.timeout_s < remaining_s):
+            self._limit = pipeline.deadlines.begin()
+            deadline = self._limit.ends_s
+        elif remaining_s is not None:
+            deadline = asyncio.get_running_loop().time() + remaining_s
+        self.call = Call(method=method.path, request_id=request_id, trace=trace, deadline=deadline)
         current_call.set(self.call)
-        return self
 
     def admit(self, request: Any) -> Any:
         self._pipeline.gate.enter()
         self._entered = True
         return self._pipeline.admit(request, self.call, self._metadata)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, code: str = "OK", answer: ServiceError | None = None) -> None:
+        """Note how the call ended."""
+        if self._limit:
+            self._limit.end()
         if self._entered:
             self._pipeline.gate.leave()
-        code, answer = "OK", None
-        if error is not None:
-            if isinstance(error, TimeoutError) and self.limit and self.limit.expired():
-                error = DeadlineExceeded("the method's time is up")
-            code, answer = self._pipeline.refusal(error, self.call, self._context)
-        # Before the caller hears of it: who has an answer finds its line in the log.
         self._pipeline.observer.end(self.call, code, answer, time.perf_counter() - self._started_s, self._span)
+
+    async def refuse(self, error: BaseException) -> None:
+        """Tell the caller, by raising AbortError; return where they were told or have left."""
+        if self._limit and self._limit.is_over and isinstance(error, asyncio.CancelledError):
+            error = DeadlineExceeded("the method's time is up")
+        code, answer = self._pipeline.refusal(error, self.call, self._context)
+        self.end(code, answer)  # before the caller hears of it: who has an answer finds its line in the log
         if answer:
             await self._pipeline.abort(self._context, answer)
 

@@ -27,7 +27,7 @@ from weft.registry import Consul, GrpcCheck, Instance, registered
 from weft.security import TokenVerifier
 from weft.server.build import BuiltServer, build_server
 from weft.server.service import Runtime, Service
-from weft.telemetry import RecentSpans, Tracing, configure_logging, metrics_page
+from weft.telemetry import LineWriter, RecentSpans, Tracing, configure_logging, metrics_page
 
 __all__ = ["Settings", "run", "run_all"]
 
@@ -98,6 +98,7 @@ async def _serve_all(services: Sequence[Service], settings: Settings, env: Mappi
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     names = "+".join(service.name for service in services)
     use_control_plane(settings.xds_server, node_id=f"{names}-{uuid4().hex[:8]}", service=names)
+    log = LineWriter(sys.stdout) if settings.log_format == "json" else None
     spans = RecentSpans()
     tracing = Tracing(names, ratio=settings.trace_ratio, exporters=[_exporter(settings.otlp_endpoint) or spans])
     try:
@@ -107,10 +108,12 @@ async def _serve_all(services: Sequence[Service], settings: Settings, env: Mappi
             asyncio.TaskGroup() as group,
         ):
             for service in services:
-                group.create_task(_serve(service, settings, env, peers, tracing, metrics_port, stop))
+                group.create_task(_serve(service, settings, env, peers, tracing, log, metrics_port, stop))
     except* (ConfigError, ContractError, TypeError, ValueError, Unavailable, OSError) as errors:
         raise _first(errors) from None
     finally:
+        if log:
+            log.flush()
         await asyncio.to_thread(tracing.close)
 
 
@@ -120,6 +123,7 @@ async def _serve(
     env: Mapping[str, str],
     peers: Peers,
     tracing: Tracing,
+    log: LineWriter | None,
     metrics_port: int,
     stop: asyncio.Event,
 ) -> None:
@@ -130,7 +134,6 @@ async def _serve(
     verifier = None
     if settings.jwks_file:
         verifier = TokenVerifier(settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience)
-    log = sys.stdout.write if settings.log_format == "json" else None
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(service.build(runtime))
         built = build_server(parts.servicers, database=parts.database, verifier=verifier, tracing=tracing, log=log)

@@ -1,6 +1,6 @@
 """Metrics, traces and logs."""
 
-from weft.telemetry.log import configure_logging, timestamp
+from weft.telemetry.log import LineWriter, configure_logging, timestamp
 from weft.telemetry.metrics import CLIENT_CALLS, SERVER_CALLS, SERVER_IN_FLIGHT, metrics_page
 from weft.telemetry.trace import RecentSpans, TraceContext, Tracing, parse_traceparent
 
@@ -8,6 +8,7 @@ __all__ = [
     "CLIENT_CALLS",
     "SERVER_CALLS",
     "SERVER_IN_FLIGHT",
+    "LineWriter",
     "RecentSpans",
     "TraceContext",
     "Tracing",

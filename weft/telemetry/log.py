@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, TextIO
 
-__all__ = ["configure_logging", "timestamp"]
+__all__ = ["LineWriter", "configure_logging", "timestamp"]
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _NOISY: Final = ("aiohttp.access", "alembic", "sqlalchemy")
@@ -28,6 +29,33 @@ def configure_logging(level: str = "INFO", style: str = "json", stream: TextIO |
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class LineWriter:
+    """Writes lines in batches, *delay_s* seconds after the first of each at the latest.
+
+    A system call for each line costs more than making the line. A process that is killed may take the lines of its last
+    *delay_s* along; one that ends in order calls `flush`.
+    """
+
+    def __init__(self, stream: TextIO, *, delay_s: float = 0.05, max_lines: int = 1000) -> None:
+        self._stream, self._delay_s, self._max_lines = stream, delay_s, max_lines
+        self._lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Take a line with its end; needs a running event loop."""
+        lines = self._lines
+        lines.append(line)
+        if len(lines) == 1:
+            asyncio.get_running_loop().call_later(self._delay_s, self.flush)
+        elif len(lines) >= self._max_lines:
+            self.flush()
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            self._stream.write("".join(lines))
+            self._stream.flush()
 
 
 _second = (0, "")

@@ -30,7 +30,7 @@ from weft.config import load
 from weft.data import Database
 from weft.security import TokenVerifier
 from weft.server import build_server
-from weft.telemetry import RecentSpans, Tracing, configure_logging, metrics_page
+from weft.telemetry import LineWriter, RecentSpans, Tracing, configure_logging, metrics_page
 
 TRACE_RATIO: Final = 0.1
 POOL_SIZE: Final = 5
@@ -103,7 +103,7 @@ async def _pipeline(
                 database=database,
                 verifier=TokenVerifier(settings.jwks_file),
                 tracing=tracing,
-                log=sys.stdout.write,
+                log=LineWriter(sys.stdout),
             ).server
     finally:
         tracing.close()

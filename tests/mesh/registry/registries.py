@@ -100,10 +100,10 @@ class ConsulRegistry:
             raise
 
     async def _ready(self, session: aiohttp.ClientSession) -> bool:
-        """Tell whether there is a leader that has put its own node, healthy, into the catalog."""
+        """Tell whether the node is in the catalog with its metadata, which is the last thing to happen at the start."""
         try:
             async with session.get("/v1/health/service/consul?passing=1") as response:
-                return response.ok and bool(await response.json())
+                return response.ok and any(entry["Node"]["Meta"] for entry in await response.json())
         except aiohttp.ClientError:
             return False
 

@@ -34,7 +34,8 @@ async def test_the_configuration_is_valid(consul_binary: Path, name: str) -> Non
 async def _closed_registry(consul_binary: Path, tmp_path: Path) -> AsyncIterator[Registry]:
     """A Consul that denies everything to whoever has no token."""
     config = tmp_path / "acl.hcl"
-    config.write_text(f'acl {{ enabled = true default_policy = "deny" tokens {{ master = "{ROOT_TOKEN}" }} }}')
+    tokens = f'master = "{ROOT_TOKEN}" agent = "{ROOT_TOKEN}"'
+    config.write_text(f'acl {{ enabled = true default_policy = "deny" tokens {{ {tokens} }} }}')
     registry = ConsulRegistry(consul_binary, tmp_path, config=config, token=ROOT_TOKEN)
     await registry.start()
     yield registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -10,7 +11,15 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from weft.telemetry import RecentSpans, TraceContext, configure_logging, metrics_page, parse_traceparent, timestamp
+from weft.telemetry import (
+    LineWriter,
+    RecentSpans,
+    TraceContext,
+    configure_logging,
+    metrics_page,
+    parse_traceparent,
+    timestamp,
+)
 
 
 @pytest.fixture(name="output")
@@ -86,3 +95,22 @@ async def test_metrics_and_pages_are_served_on_a_port_of_the_systems_choice() ->
             assert "rpc_server_call_duration_seconds" in await answer.text()
         async with session.get("/spans") as answer:
             assert await answer.json() == []
+
+
+async def test_lines_are_written_together_and_soon() -> None:
+    output = io.StringIO()
+    write = LineWriter(output, delay_s=0.001, max_lines=3)
+
+    write("a\n")
+    assert output.getvalue() == ""
+    async with asyncio.timeout(5):
+        while output.getvalue() != "a\n":
+            await asyncio.sleep(0.001)
+
+    for line in "bcd":
+        write(f"{line}\n")
+    assert output.getvalue() == "a\nb\nc\nd\n"  # as many as may wait
+
+    write("e\n")
+    write.flush()
+    assert output.getvalue().endswith("e\n")
