@@ -234,6 +234,8 @@ class Mesh:
         no_proxy = inherited.get("no_proxy") or inherited.get("NO_PROXY")
         common = {
             "PYTHONUNBUFFERED": "1",  # the last words of a process that dies must reach its log
+            # Large blocks go back to the system when they are freed: glibc would keep those of password hashing, 37 MB.
+            "MALLOC_MMAP_THRESHOLD_": "1048576",
             "no_proxy": ",".join(filter(None, (no_proxy, HOST, "localhost"))),  # gRPC heeds proxy settings
             "WEFT_ADDRESS": HOST,
             "WEFT_PORT": "0",  # one fixed in the shell would be everybody's
