@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from xds_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
 from xds_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
-from xds_api.envoy.config.core.v3.base_pb2 import Node
+from xds_api.envoy.config.core.v3.backoff_pb2 import BackoffStrategy
+from xds_api.envoy.config.core.v3.base_pb2 import Node, RetryPolicy
 from xds_api.envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
 from xds_api.envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from xds_api.envoy.config.overload.v3.overload_pb2 import OverloadManager, ResourceMonitor
@@ -27,6 +29,10 @@ __all__ = ["ADMIN_PORT", "CONTROL_PLANE", "bootstrap", "skeleton", "to_yaml"]
 ADMIN_PORT: Final = 9901
 CONTROL_PLANE: Final = "xds"
 """Cluster of the control plane, which also answers gRPC reflection."""
+RECONNECT: Final = RetryPolicy(
+    retry_back_off=BackoffStrategy(base_interval=timedelta(seconds=0.25), max_interval=timedelta(seconds=2))
+)
+"""Until a control plane is back; Envoy's own waits grow to 30 s, in which instances come and go unseen."""
 
 
 def bootstrap(
@@ -43,7 +49,9 @@ def bootstrap(
         api_type=ApiConfigSource.GRPC,
         transport_api_version=ApiVersion.V3,
         set_node_on_first_message_only=True,
-        grpc_services=[GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=CONTROL_PLANE))],
+        grpc_services=[
+            GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=CONTROL_PLANE, retry_policy=RECONNECT))
+        ],
     )
     result.dynamic_resources.ads_config.CopyFrom(ads)
     result.dynamic_resources.lds_config.CopyFrom(over_ads())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections import Counter
@@ -128,6 +129,7 @@ async def test_without_the_control_plane_calls_go_on_and_it_catches_up(mesh: Mes
         os.kill(pid, signal.SIGKILL)
         orders = [await order(session, mesh, token, product_id) for _ in range(50)]
         await load.goes_on_for(500)
+        await later(lambda: is_followed(mesh), "the gateway and both channels of orders have found the new one")
         # What changes from now on, the new control plane has to tell: the old replicas leave, others come.
         await asyncio.to_thread(mesh.weft, "restart", "catalog")
         orders += [await order(session, mesh, token, product_id) for _ in range(50)]
@@ -152,6 +154,16 @@ async def test_a_registry_restarted_empty_is_filled_again_and_fails_no_call(mesh
 
     assert load.failures == {}
     assert Counter(orders) == {200: 40}
+
+
+def is_followed(mesh: Mesh) -> bool:
+    """Tell whether all data planes have opened a stream to the control plane that runs now."""
+    lines = [
+        json.loads(line) for line in (mesh.state / "logs" / "control.log").read_text().splitlines() if line[:1] == "{"
+    ]
+    starts = [at for at, line in enumerate(lines) if line["message"] == "serving xDS"]
+    opened = [line["xds.data_plane"] for line in lines[starts[-1] :] if line["message"] == "ADS stream opened"]
+    return len(starts) > 1 and Counter(opened) >= Counter(envoy=1, grpc=2)
 
 
 def is_filled(mesh: Mesh, before: dict[str, set[str]]) -> bool:
