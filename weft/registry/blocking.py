@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -62,10 +62,20 @@ class _TokenBucket:
 class BlockingQuery(Generic[T]):
     """Follows one blocking query for as long as somebody iterates over `changes()`."""
 
-    def __init__(self, subject: str, ask: Callable[[int], Awaitable[Answer[T]]], *, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        subject: str,
+        ask: Callable[[int], Coroutine[object, object, Answer[T]]],
+        *,
+        pace: Pace | None = None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self._subject = subject
         self._ask = ask
         self._pace = pace or Pace()
+        self._on_lost = on_lost
+        self._asking: asyncio.Task[Answer[T]] | None = None
+        self._index = 0
         self.stale_since: float | None = None
         """Instant of the event loop's clock since which no answer came; None while the last question was answered."""
 
@@ -76,30 +86,57 @@ class BlockingQuery(Generic[T]):
         question is repeated with jittered backoff.
         """
         bucket = _TokenBucket(self._pace)
-        index, failures, last = 0, 0, _NOTHING_YET
+        failures, last = 0, _NOTHING_YET
         while True:
             await bucket.take()
             try:
-                answer = await self._ask(index)
+                answer = await self._answer()
             except RegistryError as error:
                 failures += 1
                 self._mark_stale(error)
                 # A registry that comes back empty counts from the beginning; asked with the old index it would block
                 # for the whole wait before it said so.
-                index = 0
+                self._index = 0
                 await asyncio.sleep(backoff_s(failures))
+                continue
+            if answer is None:
                 continue
             failures = 0
             self._mark_fresh()
-            index = next_index(index, answer.index)
+            self._index = next_index(self._index, answer.index)
             if answer.value != last:
                 last = answer.value
                 yield answer.value
+
+    def start_over(self) -> None:
+        """Give up the question that waits, if any, and ask for what is there now.
+
+        For a query that shares its registry with one that was lost: whoever asked in the moment of a quick restart has
+        seen no error, and would wait with an index that the registry has yet to reach.
+        """
+        self._index = 0
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _answer(self) -> Answer[T] | None:
+        """Return the answer, or None if the question was given up by `start_over`."""
+        index = self._index
+        self._asking = asyncio.create_task(self._ask(index))
+        try:
+            await asyncio.wait([self._asking])
+        finally:
+            asking, self._asking = self._asking, None
+            asking.cancel()
+        if asking.cancelled():
+            return None
+        answer = asking.result()
+        return answer if index == self._index else None
 
     def _mark_stale(self, error: RegistryError) -> None:
         if self.stale_since is None:
             self.stale_since = asyncio.get_running_loop().time()
             log.warning("registry watch lost", extra={"weft.watch": self._subject, "error.message": str(error)})
+            self._on_lost()
 
     def _mark_fresh(self) -> None:
         if self.stale_since is not None:

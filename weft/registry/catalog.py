@@ -40,7 +40,7 @@ class CatalogWatch(AsyncIterator[Catalog]):
         self._wait_s = wait_s
         self._max_services = max_services
         self._pace = pace
-        self._names = BlockingQuery("services", self._ask_names, pace=pace)
+        self._names = BlockingQuery("services", self._ask_names, pace=pace, on_lost=self._start_over)
         self._healthy: dict[str, tuple[Instance, ...]] = {}
         self._watched: dict[str, tuple[BlockingQuery[tuple[Instance, ...]], asyncio.Task[None]]] = {}
         self._names_heard = False
@@ -126,8 +126,15 @@ class CatalogWatch(AsyncIterator[Catalog]):
             self._healthy[gone] = ()
         for name in names:
             if name not in self._watched:
-                query = BlockingQuery(name, partial(self._ask_healthy, name), pace=self._pace)
+                ask = partial(self._ask_healthy, name)
+                query = BlockingQuery(name, ask, pace=self._pace, on_lost=self._start_over)
                 self._watched[name] = query, group.create_task(self._follow(name, query), name=f"watch {name}")
+
+    def _start_over(self) -> None:
+        """Ask every question anew: what one of them has lost may be a registry that forgot what the others know."""
+        queries: list[BlockingQuery[Any]] = [self._names, *(query for query, _ in self._watched.values())]
+        for query in queries:
+            query.start_over()
 
     async def _ask_names(self, index: int) -> Answer[frozenset[str]]:
         return await self._consul.services(index=index, wait_s=self._wait_s)

@@ -165,7 +165,11 @@ async def test_after_an_empty_restart_instances_and_catalog_converge(
     ):
         await until(catalogs, {"mugs": (mug,)})
 
+        async def lost() -> bool:
+            return catalogs.stale_since is not None
+
         await registry.stop()
+        await eventually(lost)
         await registry.start()
 
         async def listed() -> bool:
