@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
+from weft.cli.local import Prepared
 from weft.security import SigningKey, create_signing_key, write_jwks
 
 if TYPE_CHECKING:
@@ -23,26 +24,24 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
 HTTP_CONFLICT: Final = 409
 
 
-def prepare(state: Path) -> Mapping[str, Mapping[str, str]]:
-    """Make the signing key and the administrator's password, once; their files are readable by their owner only.
-
-    Returns:
-        Service -> environment; under `""`, that of every process.
-    """
+def prepare(state: Path) -> Prepared:
+    """Make the signing key and the administrator's password, once; their files are readable by their owner only."""
     keys = state / "keys"
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     signing_key, jwks = keys / "signing.pem", keys / "jwks.json"
     with suppress(FileExistsError):
         create_signing_key(signing_key)
     write_jwks([SigningKey.load(signing_key)], jwks)
-    return {
-        "": {"WEFT_JWKS_FILE": str(jwks)},
-        "users": {
-            "USERS_SIGNING_KEY_FILE": str(signing_key),
-            "USERS_ADMIN_EMAIL": ADMIN_EMAIL,
-            "USERS_ADMIN_PASSWORD": _admin_password(state),
-        },
-    }
+    return Prepared(
+        env={
+            "": {"WEFT_JWKS_FILE": str(jwks)},
+            "users": {
+                "USERS_SIGNING_KEY_FILE": str(signing_key),
+                "USERS_ADMIN_EMAIL": ADMIN_EMAIL,
+                "USERS_ADMIN_PASSWORD": _admin_password(state),
+            },
+        }
+    )
 
 
 async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:

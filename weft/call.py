@@ -28,6 +28,8 @@ class Call:
     identity: Identity | None = None
     authorization: str | None = field(default=None, repr=False)
     """The caller's verified bearer token, passed on to peers."""
+    keep_answer: bool = True
+    """Set to False by a handler whose answer is not final: a repeat of the request is served anew."""
 
     def remaining_s(self) -> float | None:
         """Return the seconds left, never below 0; None without a deadline."""

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "security": {"errors"},
     "telemetry": set(),
     "data": {"errors"},
-    "client": {"call", "contract", "errors", "telemetry"},
+    "client": {"call", "contract", "errors", "security", "telemetry"},
     "server": {"call", "client", "config", "contract", "data", "errors", "registry", "security", "telemetry"},
     "gateway": {"contract", "registry", "security"},
     "control": {"config", "contract", "gateway", "registry", "telemetry"},

@@ -1,8 +1,8 @@
 """What a project adds to a mesh on one machine: secrets before the start, data after it.
 
-The module that `[tool.weft] local` names has two functions: `prepare(state)`, which returns service -> environment, and
-the coroutine `fill(state, gateway_url)`, which returns rows. They run in a process of their own, so that what they
-import and what they break is gone when they are done:
+The module that `[tool.weft] local` names has two functions: `prepare(state)`, which returns `Prepared`, and the
+coroutine `fill(state, gateway_url)`, which returns rows. They run in a process of their own, so that what they import
+and what they break is gone when they are done:
 
     python -m weft.cli.local ROOT prepare STATE
     python -m weft.cli.local ROOT fill STATE GATEWAY_URL
@@ -14,6 +14,8 @@ import asyncio
 import importlib
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +23,36 @@ from weft.cli.processes import Program, output_of
 from weft.cli.project import find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from weft.cli.project import Project
 
-__all__ = ["fill", "prepare"]
+__all__ = ["Prepared", "fill", "prepare", "service_key_dir"]
 
 
-async def prepare(project: Project, state: Path, env: Mapping[str, str], log: Path) -> dict[str, dict[str, str]]:
-    """Return the extra environment of each service; under `""`, of every process.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a project needs to run on this machine.
+
+    Attributes:
+        env: service -> extra environment; under `""`, of every process.
+        programs: name -> module and its arguments, run with `python -m` beside the services: what stands in for others.
+    """
+
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+async def prepare(project: Project, state: Path, env: Mapping[str, str], log: Path) -> Prepared:
+    """Make what is missing: the services' own keys, and what the project's `prepare` makes.
 
     Raises:
         ProcessFailed: the project's `prepare` raised.
     """
-    return dict(await _run(project, env, log, "prepare", str(state)))
+    return Prepared(**await _run(project, env, log, "prepare", str(state)))
+
+
+def service_key_dir(state: Path) -> Path:
+    """Return where the keys are by which services know each other."""
+    return state / "keys" / "services"
 
 
 async def fill(
@@ -55,12 +73,15 @@ async def _run(project: Project, env: Mapping[str, str], log: Path, step: str, *
 def main(root: str, step: str, state: str, *arguments: str) -> None:
     project = find_project(Path(root))
     project.make_importable()
-    assert project.local is not None, "asked only where there is one"
     answer, sys.stdout = sys.stdout, sys.stderr  # whatever the project prints goes to the log
-    module = importlib.import_module(project.local)
+    module = importlib.import_module(project.local) if project.local else None
     if step == "prepare":
-        result: object = {name: dict(env) for name, env in module.prepare(Path(state)).items()}
+        from weft.security import create_service_keys  # noqa: PLC0415  # 15 MB that the supervisor does without
+
+        create_service_keys(project.service_names(), service_key_dir(Path(state)))
+        result: object = asdict(module.prepare(Path(state)) if module else Prepared())
     else:
+        assert module is not None, "asked only where there is one"
         result = [list(row) for row in asyncio.run(module.fill(Path(state), *arguments))]
     json.dump(result, answer)
 

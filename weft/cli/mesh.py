@@ -68,8 +68,8 @@ class Mesh:
         self._project = project
         self._state = state
         self._terminal = terminal
-        self._prepared_env: Mapping[str, Mapping[str, str]] = {}
-        self._database_urls: Mapping[str, str] = {}
+        self._prepared = local.Prepared()
+        self.database_urls: Mapping[str, str] = {}
         self._waiting: list[str] = []
 
     @property
@@ -95,9 +95,12 @@ class Mesh:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._start_registry())
             databases = group.create_task(self._start_databases())
-            self._prepared_env = await self._prepare()
+            self._prepared = await self._prepare()
+            for name, (module, *arguments) in self._prepared.programs.items():
+                command = (sys.executable, "-P", "-m", module, *arguments)
+                group.create_task(self._start(name, Stage.SERVICE, command, self._project.import_path()))
             group.create_task(self._start_gateway())
-            self._database_urls = await databases
+            self.database_urls = await databases
             for service, count in self.services().items():
                 group.create_task(self._start_service(service, count))
         async with self._awaited("routes", self._state.logs / "envoy.log"):
@@ -115,7 +118,7 @@ class Mesh:
         """Start one more instance of *service*; `is_passing` tells when it may be called."""
         command = (sys.executable, "-P", "-m", "weft.cli", "run", service)
         prefix = service.upper().replace("-", "_")
-        url = self._database_urls.get(service)
+        url = self.database_urls.get(service)
         env = self._env(service) | ({f"{prefix}_DATABASE_URL": url} if url else {})
         spec = Spec(name=name, stage=Stage.SERVICE, log=log, service=service, stop_s=SERVICE_STOP_S)
         return await self.supervisor.start(
@@ -136,9 +139,7 @@ class Mesh:
             return False
         return all(each.pid and passing & probes.listening_ports(each.pid) for each in replicas)
 
-    async def _prepare(self) -> Mapping[str, Mapping[str, str]]:
-        if self._project.local is None:
-            return {}
+    async def _prepare(self) -> local.Prepared:
         log = self._fresh_log("local")
         return await local.prepare(self._project, self._state.path, self._env("local"), log)
 
@@ -243,10 +244,12 @@ class Mesh:
             "WEFT_LOG_FORMAT": "json",
             "WEFT_REGISTRY_URL": self.registry_url,
             "WEFT_XDS_SERVER": f"{HOST}:{self._xds_port}",
+            "WEFT_SERVICE_KEY_DIR": str(local.service_key_dir(self._state.path)),
         }
         if self._options.registry_token is not None:
             common["WEFT_REGISTRY_TOKEN"] = self._options.registry_token
-        return {**inherited, **common, **self._prepared_env.get("", {}), **self._prepared_env.get(name, {})}
+        prepared = self._prepared.env
+        return {**inherited, **common, **prepared.get("", {}), **prepared.get(name, {})}
 
     def _fresh_log(self, name: str) -> Path:
         log = self._state.logs / f"{name}.log"

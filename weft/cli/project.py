@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -47,6 +48,10 @@ class Project:
 
     def module(self, service: str) -> str:
         return f"{self.services.replace('/', '.')}.{service}.__main__"
+
+    def import_path(self) -> dict[str, str]:
+        """Return the environment in which Python finds the project and its generated stubs."""
+        return {"PYTHONPATH": os.pathsep.join(map(str, (self.root, self.image_path.parent)))}
 
     def make_importable(self) -> None:
         """Put the project and its generated stubs on the import path, after what is installed."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["AlreadyRunning", "MeshRecord", "ProcessRecord", "State", "write_private"]
@@ -75,6 +75,8 @@ class MeshRecord:
     command_port: int
     command_token: str = field(repr=False)
     urls: dict[str, str]
+    database_urls: dict[str, str] = field(default_factory=dict, repr=False)
+    """Service -> URL of its database, for commands that look into it."""
     processes: tuple[ProcessRecord, ...] = ()
 
     @property
@@ -129,6 +131,13 @@ class State:
 
     def write(self, record: MeshRecord) -> None:
         write_private(self.mesh_file, json.dumps(asdict(record), indent=2))
+
+    def database_urls(self, services: Iterable[str], env: Mapping[str, str]) -> dict[str, str]:
+        """Return service -> URL of its database: `<NAME>_DATABASE_URL`, else what the mesh that runs here uses."""
+        record = self.read()
+        running = record.database_urls if record is not None and record.supervisor.find() is not None else {}
+        named = {name: env.get(f"{name.upper().replace('-', '_')}_DATABASE_URL") for name in services}
+        return running | {name: url for name, url in named.items() if url}
 
     def forget(self) -> None:
         self.mesh_file.unlink(missing_ok=True)

@@ -139,6 +139,7 @@ class _Session:
                 command_port=self._command_port,
                 command_token=self._token,
                 urls=self._mesh.urls,
+                database_urls=dict(self._mesh.database_urls),
                 processes=tuple(record for record in supervised if record is not None),
             )
         )

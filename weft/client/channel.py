@@ -18,7 +18,8 @@ from opentelemetry.trace import SpanKind
 
 from weft.call import Call, current_call
 from weft.client.errors import PeerError
-from weft.contract import Method
+from weft.contract import Access, Method
+from weft.security import ServiceTokens
 from weft.telemetry import CLIENT_CALLS, Tracing
 
 __all__ = ["PeerChannel"]
@@ -35,10 +36,19 @@ class PeerChannel:
         peer: Mesh name, for errors.
         methods: GRPC path -> method, for timeouts.
         tracing: Begins a span for a call of a sampled trace.
+        tokens: Say who we are, to methods that only services may call.
     """
 
-    def __init__(self, channel: aio.Channel, peer: str, methods: Mapping[str, Method], tracing: Tracing) -> None:
+    def __init__(
+        self,
+        channel: aio.Channel,
+        peer: str,
+        methods: Mapping[str, Method],
+        tracing: Tracing,
+        tokens: ServiceTokens | None = None,
+    ) -> None:
         self._channel, self._peer, self._methods, self._tracing = channel, peer, methods, tracing
+        self._tokens = tokens
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         return self._single(path, self._channel.unary_unary(path, *arguments, **options))
@@ -91,6 +101,13 @@ class PeerChannel:
 
         return call
 
+    def authorization(self, path: str, current: Call | None) -> str | None:
+        """Return for whom we speak: for ourselves where only services may, else for the current call's caller."""
+        method = self._methods.get(path)
+        if method and method.access is Access.SERVICE:
+            return self._tokens.authorization() if self._tokens else None
+        return current.authorization if current else None
+
     def _timeout_s(self, path: str, current: Call | None, asked_s: float | None) -> float | None:
         method = self._methods.get(path)
         limits = (
@@ -128,8 +145,9 @@ class _Outgoing:
         entries: Metadata = [("traceparent", self._trace.traceparent()), *(extra or ())]
         if current:
             entries.append(("x-request-id", current.request_id))
-            if current.authorization and not any(key == "authorization" for key, _ in entries):
-                entries.append(("authorization", current.authorization))
+        authorization = self._channel.authorization(self._path, current)
+        if authorization and not any(key == "authorization" for key, _ in entries):
+            entries.append(("authorization", authorization))
         return entries
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from grpc import aio
 
 from weft.client.channel import PeerChannel
 from weft.contract import Contract, Method, read_contract
+from weft.security import ServiceTokens
 from weft.telemetry import Tracing
 
 __all__ = ["Peers", "use_control_plane"]
@@ -54,12 +55,22 @@ class Peers:
     Args:
         tracing: Of the process.
         targets: Mesh name -> gRPC target, instead of `xds:///<name>`: for tests, and for peers outside the mesh.
+        tokens: Of the service that calls; without them, methods that only services may call refuse it.
     """
 
-    def __init__(self, tracing: Tracing, targets: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, tracing: Tracing, targets: Mapping[str, str] | None = None, tokens: ServiceTokens | None = None
+    ) -> None:
         self._tracing = tracing
         self._targets = dict(targets or {})
+        self._tokens = tokens
         self._channels: dict[str, aio.Channel] = {}
+
+    def speaking_for(self, tokens: ServiceTokens | None) -> Self:
+        """Return the same peers, over the same channels, for the service of *tokens*."""
+        view = type(self)(self._tracing, self._targets, tokens)
+        view._channels = self._channels  # noqa: SLF001 (our own class)
+        return view
 
     def stub(self, stub_class: Callable[[Any], Stub], peer: str) -> Stub:
         """Return a *stub_class* whose calls go to the instances of *peer*, and raise `PeerError` where they fail."""
@@ -69,7 +80,7 @@ class Peers:
             channel = self._channels[peer] = aio.insecure_channel(target, options=_OPTIONS)
             # Learn the peer's addresses now: the control plane may be away when they are first needed.
             channel.get_state(try_to_connect=True)
-        return stub_class(PeerChannel(channel, peer, _methods_of(stub_class), self._tracing))
+        return stub_class(PeerChannel(channel, peer, _methods_of(stub_class), self._tracing, self._tokens))
 
     async def __aenter__(self) -> Self:
         return self

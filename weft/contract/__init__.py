@@ -3,6 +3,7 @@
 from weft.contract.model import (
     Access,
     Contract,
+    Event,
     FieldRules,
     Format,
     HttpRule,
@@ -12,6 +13,7 @@ from weft.contract.model import (
     Retry,
     Service,
     ServicePolicy,
+    Subscription,
 )
 from weft.contract.read import ContractError, load_image, read_contract
 
@@ -19,6 +21,7 @@ __all__ = [
     "Access",
     "Contract",
     "ContractError",
+    "Event",
     "FieldRules",
     "Format",
     "HttpRule",
@@ -28,6 +31,7 @@ __all__ = [
     "Retry",
     "Service",
     "ServicePolicy",
+    "Subscription",
     "load_image",
     "read_contract",
 ]

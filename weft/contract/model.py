@@ -11,6 +11,7 @@ from typing import Final
 __all__ = [
     "Access",
     "Contract",
+    "Event",
     "FieldRules",
     "Format",
     "HttpRule",
@@ -20,6 +21,7 @@ __all__ = [
     "Retry",
     "Service",
     "ServicePolicy",
+    "Subscription",
 ]
 
 
@@ -28,6 +30,8 @@ class Access(Enum):
 
     PUBLIC = "public"
     AUTHENTICATED = "authenticated"
+    SERVICE = "service"
+    """Other services of the mesh, on their own behalf; never through the gateway."""
 
 
 class Format(Enum):
@@ -95,6 +99,8 @@ class Method:
     access: Access
     roles: frozenset[str] = frozenset()
     """The caller needs one of these; none means any authenticated caller."""
+    callers: frozenset[str] = frozenset()
+    """Mesh names of the services that may call; some with `Access.SERVICE`, none otherwise."""
     timeout_s: float | None = None
     """Longest time of a call, retries included; None only on streams."""
     retry: Retry | None = None
@@ -133,6 +139,39 @@ class ServicePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A message that is published; see `mesh.v1.EventPolicy`."""
+
+    type: str
+    """Full name of the message, `example.library.v1.BookLent`."""
+    source: str
+    """Mesh name of the service that publishes it: the one in its package."""
+    subject: str
+    """Name of the string field that says what it is about."""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What a service hears of another; see `mesh.v1.SubscriptionPolicy`."""
+
+    name: str
+    """`<service>.<name>`, unique in the mesh; its queue is called so."""
+    service: str
+    """Mesh name of the service that hears."""
+    events: tuple[str, ...]
+    """Full names of event messages of one publisher, at least one."""
+    timeout_s: float = 10.0
+    """Of one attempt."""
+    max_attempts: int = 8
+    """Before an event becomes a dead letter."""
+    initial_backoff_s: float = 0.2
+    max_backoff_s: float = 10.0
+    max_in_flight: int = 16
+    """Subjects whose events one instance applies at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One service of the mesh."""
 
@@ -142,6 +181,7 @@ class Service:
     file: str
     methods: tuple[Method, ...]
     policy: ServicePolicy = ServicePolicy()
+    subscriptions: tuple[Subscription, ...] = ()
     comment: str = ""
 
 
@@ -174,6 +214,8 @@ class Contract:
     """Sorted by name. Several gRPC services may share one mesh name: they are served by the same instances."""
     rules: Mapping[str, Mapping[str, FieldRules]] = field(default_factory=dict)
     """Message full name -> field name -> rules, where a field has any."""
+    events: Mapping[str, Event] = field(default_factory=dict)
+    """Message full name -> event."""
 
     @cached_property
     def methods(self) -> Mapping[str, Method]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from weft.contract.model import (
     NO_RULES,
     Access,
     Contract,
+    Event,
     FieldRules,
     Format,
     HttpRule,
@@ -36,6 +37,7 @@ from weft.contract.model import (
     Retry,
     Service,
     ServicePolicy,
+    Subscription,
 )
 
 __all__ = ["ContractError", "load_image", "read_contract"]
@@ -45,6 +47,11 @@ REQUEST_ID: Final = "request_id"
 _SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VARIABLE: Final = re.compile(r"\{([^}=]+)(=[^}]*)?\}")
 _MIN_RATE_PERIOD_S: Final = 0.05  # Envoy's shortest token bucket interval
+_ACCESS: Final[Mapping[int, Access]] = {
+    options_pb2.ACCESS_PUBLIC: Access.PUBLIC,
+    options_pb2.ACCESS_AUTHENTICATED: Access.AUTHENTICATED,
+    options_pb2.ACCESS_SERVICE: Access.SERVICE,
+}
 _ATTEMPTS: Final = range(2, 6)  # gRPC repeats at most four times
 
 
@@ -107,10 +114,13 @@ def read_contract(files: Iterable[FileDescriptorProto]) -> Contract:
     ]
     _check_rest_paths(services, problems)
     rules = _read_rules(ours, problems)
+    events = _read_events(ours, services, problems)
     if problems:
         raise ContractError(problems)
     return Contract(
-        services=tuple(sorted(services, key=lambda service: (service.name, service.full_name))), rules=rules
+        services=tuple(sorted(services, key=lambda service: (service.name, service.full_name))),
+        rules=rules,
+        events=events,
     )
 
 
@@ -159,8 +169,58 @@ def _read_service(
                 failure_percent=outlier.failure_percent or default.failure_percent,
             ),
         ),
+        subscriptions=tuple(_read_subscriptions(place, policy, problems)),
         comment=place.comment(),
     )
+
+
+def _read_subscriptions(
+    place: _Place, policy: options_pb2.ServicePolicy, problems: list[str]
+) -> Iterator[Subscription]:
+    seen: set[str] = set()
+    for proto in policy.subscriptions:
+        found: list[str] = []
+        if not _SERVICE_NAME.fullmatch(proto.name):
+            found.append(f"a subscription's name {proto.name!r} is not a lower case word of letters, digits and dashes")
+        if proto.name in seen:
+            found.append(f"has two subscriptions called {proto.name}")
+        if not proto.events:
+            found.append(f"subscription {proto.name} names no events")
+        if len({event.rpartition(".")[0] for event in proto.events}) > 1:
+            found.append(f"subscription {proto.name} mixes events of several packages, which have no order")
+        seen.add(proto.name)
+        problems.extend(f"{place}: {problem}" for problem in found)
+        default = Subscription(name="", service="", events=())
+        yield Subscription(
+            name=f"{policy.name}.{proto.name}",
+            service=policy.name,
+            events=tuple(proto.events),
+            timeout_s=_seconds(proto.timeout) or default.timeout_s,
+            max_attempts=proto.max_attempts or default.max_attempts,
+            initial_backoff_s=_seconds(proto.initial_backoff) or default.initial_backoff_s,
+            max_backoff_s=_seconds(proto.max_backoff) or default.max_backoff_s,
+            max_in_flight=proto.max_in_flight or default.max_in_flight,
+        )
+
+
+def _read_events(
+    files: Iterable[FileDescriptorProto], services: Iterable[Service], problems: list[str]
+) -> dict[str, Event]:
+    publishers = {service.full_name.rpartition(".")[0]: service.name for service in services}
+    events: dict[str, Event] = {}
+    for file in files:
+        for index, message in enumerate(file.message_type):
+            if not message.options.HasExtension(options_pb2.event):
+                continue
+            place = _Place(file, (4, index), f"{file.package}.{message.name}")
+            subject = message.options.Extensions[options_pb2.event].subject
+            of_strings = {field.name for field in message.field if field.type == FieldDescriptorProto.TYPE_STRING}
+            if subject not in of_strings:
+                problems.append(f"{place}: the event's subject {subject!r} is not one of its string fields")
+            # A process that only hears of another's events need not know its methods.
+            source = publishers.get(file.package, "")
+            events[place.symbol] = Event(type=place.symbol, source=source, subject=subject, comment=place.comment())
+    return events
 
 
 def _read_method(
@@ -181,6 +241,10 @@ def _read_method(
         found.append("does not say who may call it: set (mesh.v1.method).access")
     if policy.roles and policy.access != options_pb2.ACCESS_AUTHENTICATED:
         found.append("names roles without ACCESS_AUTHENTICATED")
+    if bool(policy.callers) != (policy.access == options_pb2.ACCESS_SERVICE):
+        found.append("must name callers with ACCESS_SERVICE, and only there")
+    if policy.access == options_pb2.ACCESS_SERVICE and proto.options.HasExtension(annotations_pb2.http):
+        found.append("has a REST path that nobody could call: ACCESS_SERVICE is not for the gateway")
     if not timeout_s and not streams:
         found.append("has no timeout: set (mesh.v1.method).timeout")
     if policy.HasField("retry"):
@@ -212,8 +276,9 @@ def _read_method(
         idempotent=idempotent,
         side_effects=level != MethodOptions.NO_SIDE_EFFECTS,
         http=http,
-        access=Access.PUBLIC if policy.access == options_pb2.ACCESS_PUBLIC else Access.AUTHENTICATED,
+        access=_ACCESS[policy.access],
         roles=frozenset(policy.roles),
+        callers=frozenset(policy.callers),
         timeout_s=timeout_s or None,
         retry=_read_retry(policy.retry) if policy.HasField("retry") else None,
         rate_limit=(

@@ -129,6 +129,16 @@ class Answering:
             await unit.commit()
             self.answer = answer
 
+    async def forgo(self) -> None:
+        """Commit what the request's transactions did, and store no answer: a repeat will be served anew."""
+        async with self._turn:
+            self._refuse_if_over()
+            self.is_open = False
+            if self._unit is not None:
+                unit, self._unit = self._unit, None
+                await unit.execute(delete(request_answers).where(_is(self._key)))
+                await unit.commit()
+
     async def close(self) -> None:
         """Roll back whatever `complete` has not committed; a block still running in some task does so when it ends."""
         self.is_open = False
@@ -187,8 +197,8 @@ class Answering:
             raise _AnsweredElsewhere
 
     def refuse_if_unanswered(self) -> None:
-        if self.answer is None:
-            raise RuntimeError("left answering() without complete()")
+        if self.answer is None and self.is_open:
+            raise RuntimeError("left answering() without complete() or forgo()")
 
     def _refuse_if_over(self) -> None:
         if self.is_lost:

@@ -24,7 +24,7 @@ from xds_api.envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 im
 from xds_api.envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from xds_api.envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from weft.contract import Contract, Method, Retry, ServicePolicy
+from weft.contract import Access, Contract, Method, Retry, ServicePolicy
 from weft.gateway import docs, filters
 from weft.gateway.config import GatewayConfig
 from weft.gateway.messages import IF_ABSENT, IS_NOT_GRPC, NOWHERE, header, packed
@@ -75,7 +75,12 @@ def route_configuration(
             typed_per_filter_config=filters.of_rest(config),
         ),
         *(_reflection(prefix, config.reflection_cluster) for prefix in REFLECTION if config.reflection_cluster),
-        *(_method(method, policies[method.path]) for method in contract.methods.values()),
+        # What only services may call has no route: the front door doesn't know it.
+        *(
+            _method(method, policies[method.path])
+            for method in contract.methods.values()
+            if method.access is not Access.SERVICE
+        ),
         Route(match=RouteMatch(prefix="/"), route=_nowhere(), typed_per_filter_config=filters.of_unknown_methods()),
     ]
     return RouteConfiguration(

@@ -37,9 +37,16 @@ class TokenIssuer:
     """Signs access tokens (RFC 9068's claims) with one key."""
 
     def __init__(
-        self, key: SigningKey, *, issuer: str = "weft", audience: str = "weft", lifetime_s: float = 900
+        self,
+        key: SigningKey,
+        *,
+        issuer: str = "weft",
+        audience: str = "weft",
+        lifetime_s: float = 900,
+        key_id: str | None = None,
     ) -> None:
         self._key, self._issuer, self._audience, self._lifetime_s = key, issuer, audience, lifetime_s
+        self._key_id = key_id or key.key_id
 
     def issue(self, subject: str, roles: Iterable[str] = ()) -> AccessToken:
         """Return a token for *subject*, valid from now for the issuer's lifetime."""
@@ -54,9 +61,8 @@ class TokenIssuer:
             "exp": expires,
             "jti": str(uuid4()),
         }
-        text = jwt.encode(
-            claims, self._key.private, algorithm=ALGORITHM, headers={"kid": self._key.key_id, "typ": "at+jwt"}
-        )
+        headers = {"kid": self._key_id, "typ": "at+jwt"}
+        text = jwt.encode(claims, self._key.private, algorithm=ALGORITHM, headers=headers)
         return AccessToken(text, datetime.fromtimestamp(expires, UTC))
 
 
@@ -96,14 +102,18 @@ class TokenVerifier:
             self._cache.popitem(last=False)
         return identity
 
+    def _issuer_of(self, key_id: str) -> str:
+        """Return whose tokens the key may sign."""
+        return self._issuer
+
     def _check(self, token: str) -> tuple[Identity, float]:
         try:
-            key = self._keys[jwt.get_unverified_header(token)["kid"]]
+            key_id = jwt.get_unverified_header(token)["kid"]
             claims = jwt.decode(
                 token,
-                key,
+                self._keys[key_id],
                 algorithms=[ALGORITHM],
-                issuer=self._issuer,
+                issuer=self._issuer_of(key_id),
                 audience=self._audience,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )

@@ -17,11 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from weft.contract import Contract, Service, read_contract
 from weft.data import Database
-from weft.security import TokenVerifier
+from weft.security import ServiceVerifier, TokenVerifier
 from weft.server.access import compile_access
 from weft.server.health import Health
 from weft.server.pipeline import Pipeline
 from weft.server.shedding import Gate
+from weft.server.streams import EndlessStreams
 from weft.server.validation import compile_validator
 from weft.telemetry import Tracing
 
@@ -44,6 +45,8 @@ class BuiltServer:
     server: aio.Server
     health: Health
     contract: Contract
+    streams: EndlessStreams
+    """To be ended when the server drains."""
 
 
 def build_server(
@@ -51,6 +54,7 @@ def build_server(
     *,
     database: Database | None = None,
     verifier: TokenVerifier | None = None,
+    services: ServiceVerifier | None = None,
     tracing: Tracing,
     log: Callable[[str], object] | None = None,
 ) -> BuiltServer:
@@ -59,7 +63,8 @@ def build_server(
     Args:
         servicers: Full service name -> servicer; their stubs must have been imported.
         database: Drives health and keeps the answers of replayable methods.
-        verifier: Verifies bearer tokens; may be None when all methods are public.
+        verifier: Verifies users' tokens; may be None when no method needs one.
+        services: Verifies services' tokens; may be None when no method is for services.
         tracing: Of the process.
         log: Takes the JSON line of each call; None leaves it to `logging`.
 
@@ -75,13 +80,16 @@ def build_server(
         *_KEEPALIVE,
     ]
     server = aio.server(options=options)
+    streams = EndlessStreams()
     for descriptor in descriptors:
         try:
             service = contract.service(descriptor.full_name)
         except KeyError:
             raise ValueError(f"{descriptor.full_name} has no mesh.v1 options in {descriptor.file.name}") from None
         servicer = servicers[descriptor.full_name]
-        handlers = _handlers(service, descriptor, servicer, contract, database, verifier, tracing, log)
+        handlers = _handlers(
+            service, descriptor, servicer, contract, database, verifier, services, tracing, streams, log
+        )
         # Both, as generated code does: a registered method is found without a look-up by name.
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(descriptor.full_name, handlers),))
         register: Any = server  # newer than its types
@@ -90,7 +98,7 @@ def build_server(
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (*servicers, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    return BuiltServer(server=server, health=health, contract=contract)
+    return BuiltServer(server=server, health=health, contract=contract, streams=streams)
 
 
 def _handlers(
@@ -100,7 +108,9 @@ def _handlers(
     contract: Contract,
     database: Database | None,
     verifier: TokenVerifier | None,
+    services: ServiceVerifier | None,
     tracing: Tracing,
+    streams: EndlessStreams,
     log: Callable[[str], object] | None,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     gate = Gate(service.name, service.policy.max_in_flight)
@@ -110,10 +120,11 @@ def _handlers(
         pipeline = Pipeline(
             method,
             gate=gate,
-            admit=compile_access(method, verifier),
+            admit=compile_access(method, verifier, services),
             validate=compile_validator(types.input_type, contract.rules),
             database=database,
             tracing=tracing,
+            streams=streams,
             log=log,
         )
         serve = getattr(servicer, method.name, None)

@@ -16,7 +16,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from random import getrandbits
 from typing import Any, Final, NoReturn
 
@@ -35,6 +35,7 @@ from weft.server.deadline import Deadlines, Limit
 from weft.server.observer import Observer
 from weft.server.shedding import Gate
 from weft.server.status import STATUS_CODES, STATUS_DETAILS_KEY, to_status
+from weft.server.streams import EndlessStreams
 from weft.telemetry import Tracing, parse_traceparent
 
 __all__ = ["Context", "Pipeline"]
@@ -69,9 +70,11 @@ class Pipeline:
         validate: Callable[[Message], None] | None,
         database: Database | None,
         tracing: Tracing,
+        streams: EndlessStreams | None = None,
         log: Callable[[str], object] | None = None,
     ) -> None:
         self.method = method
+        self.streams = streams if method.server_streaming and not method.timeout_s else None
         self.gate = gate
         self._admit = admit
         self._validate = validate
@@ -92,7 +95,7 @@ class Pipeline:
         if inspect.isasyncgenfunction(servicer_method):
             wrapped = self._generator(servicer_method)
         elif inspect.iscoroutinefunction(servicer_method):
-            wrapped = self._coroutine(servicer_method, response_class)
+            wrapped = self._coroutine(self._written(servicer_method), response_class)
         else:
             raise TypeError(f"{method.path}: the servicer has no `async def {method.name}`")
         make = _MAKERS[method.client_streaming, method.server_streaming]
@@ -118,15 +121,28 @@ class Pipeline:
 
         return handle
 
+    def _written(self, serve: Handler) -> Handler:
+        """Return *serve*, as one of the endless streams if it is one."""
+        streams = self.streams
+        if not streams:
+            return serve
+
+        async def member(request: Any, context: Context) -> Any:
+            with streams.member():
+                return await serve(request, context)
+
+        return member
+
     def _generator(self, serve: Handler) -> Handler:
         """A stream of answers from an async generator."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             observed = _Observed(self, context)
             try:
-                async with aclosing(serve(observed.admit(request), context)) as answers:
-                    async for answer in answers:
-                        yield answer
+                with self.streams.member() if self.streams else nullcontext():
+                    async with aclosing(serve(observed.admit(request), context)) as answers:
+                        async for answer in answers:
+                            yield answer
             except BaseException as error:
                 await observed.refuse(error)
                 raise
@@ -170,7 +186,7 @@ class Pipeline:
         async with database.answering(key) as pending:
             if pending.answer is None:
                 response = await serve(request, context)
-                await pending.complete(response.SerializeToString())
+                await (pending.complete(response.SerializeToString()) if call.keep_answer else pending.forgo())
                 return response
         assert pending.answer is not None  # a concurrent call with this id answered first
         return response_class.FromString(pending.answer)
@@ -253,6 +269,9 @@ class _Observed:
         """Tell the caller, by raising AbortError; return where they were told or have left."""
         if self._limit and self._limit.is_over and isinstance(error, asyncio.CancelledError):
             error = DeadlineExceeded("the method's time is up")
+        streams = self._pipeline.streams
+        if streams and streams.ended and isinstance(error, asyncio.CancelledError):
+            error = Unavailable("this instance is leaving; another one goes on", reason="SERVER_DRAINING")
         code, answer = self._pipeline.refusal(error, self.call, self._context)
         self.end(code, answer)  # before the caller hears of it: who has an answer finds its line in the log
         if answer:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from weft.contract import ContractError
 from weft.data.migrate import migrate
 from weft.errors import Unavailable
 from weft.registry import Consul, GrpcCheck, Instance, registered
-from weft.security import TokenVerifier
+from weft.security import ServiceTokens, ServiceVerifier, TokenVerifier
 from weft.server.build import BuiltServer, build_server
 from weft.server.service import Runtime, Service
 from weft.telemetry import LineWriter, RecentSpans, Tracing, configure_logging, metrics_page
@@ -52,6 +52,8 @@ class Settings:
     jwks_file: Path | None = None
     token_issuer: str = "weft"  # noqa: S105 (a name)
     token_audience: str = "weft"  # noqa: S105 (a name)
+    service_key_dir: Path | None = None
+    """Holds `services.json`, by which services know each other, and this service's own key, `<name>.pem`."""
     version: str = "1"
     """Of the build, for routing between versions side by side."""
     announce_s: float = 1.0
@@ -130,13 +132,19 @@ async def _serve(
     url = env.get(f"{service.name.upper().replace('-', '_')}_DATABASE_URL", "")
     if service.migrations:
         await _migrate(service, url, stop)
-    runtime = Runtime(name=service.name, env=env, database_url=url, peers=peers)
-    verifier = None
+    verifier, tokens, services = None, None, None
     if settings.jwks_file:
         verifier = TokenVerifier(settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience)
+    if settings.service_key_dir:
+        tokens = ServiceTokens.load(service.name, settings.service_key_dir)
+        services = ServiceVerifier(settings.service_key_dir)
+    runtime = Runtime(name=service.name, env=env, database_url=url, peers=peers.speaking_for(tokens))
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(service.build(runtime))
-        built = build_server(parts.servicers, database=parts.database, verifier=verifier, tracing=tracing, log=log)
+        built = build_server(
+            parts.servicers, database=parts.database, verifier=verifier, services=services, tracing=tracing, log=log
+        )
+        await stack.enter_async_context(_in_background(parts.background))
         port = await stack.enter_async_context(_listening(built, settings))
         consul = await stack.enter_async_context(Consul(settings.registry_url, token=settings.registry_token))
         instance = Instance(
@@ -154,6 +162,18 @@ async def _serve(
 
 
 @asynccontextmanager
+async def _in_background(loops: Sequence[Callable[[], Coroutine[object, object, None]]]) -> AsyncIterator[None]:
+    """Run *loops* until the block is left. One that raises is a defect, and ends the process."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop()) for loop in loops]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@asynccontextmanager
 async def _listening(built: BuiltServer, settings: Settings) -> AsyncIterator[int]:
     """Serve until the block is left; then let the catalog's readers notice, and calls under way finish."""
     port = built.server.add_insecure_port(f"{settings.address}:{settings.port}")
@@ -163,6 +183,7 @@ async def _listening(built: BuiltServer, settings: Settings) -> AsyncIterator[in
         await asyncio.sleep(settings.announce_s)
     finally:
         built.health.drain()
+        built.streams.end()
         await built.server.stop(settings.drain_s)
 
 

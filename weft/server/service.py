@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ class Parts:
     """Full gRPC service name -> servicer."""
     database: Database | None = None
     """Drives health, and keeps the answers of methods with a `request_id`."""
+    background: Sequence[Callable[[], Coroutine[object, object, None]]] = ()
+    """What runs beside the calls, for ever: cancelled when the service stops, before the block of `build` is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

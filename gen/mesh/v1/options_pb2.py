@@ -26,27 +26,31 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mesh/v1/options.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc1\x01\n\rServicePolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmax_in_flight\x18\x02 \x01(\r\x12\x14\n\x0cmax_requests\x18\x03 \x01(\r\x12\x1c\n\x14retry_budget_percent\x18\x04 \x01(\r\x12\x13\n\x0bmin_retries\x18\x07 \x01(\r\x12\x19\n\x11max_request_bytes\x18\x05 \x01(\r\x12\'\n\x07outlier\x18\x06 \x01(\x0b\x32\x16.mesh.v1.OutlierPolicy\"\xc3\x01\n\rOutlierPolicy\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rbase_ejection\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14max_ejection_percent\x18\x03 \x01(\r\x12\x1c\n\x14\x63onsecutive_failures\x18\x04 \x01(\r\x12\x17\n\x0f\x66\x61ilure_percent\x18\x05 \x01(\r\"\xb7\x01\n\x0cMethodPolicy\x12\x1f\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0e\x32\x0f.mesh.v1.Access\x12\r\n\x05roles\x18\x02 \x03(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.mesh.v1.RetryPolicy\x12&\n\nrate_limit\x18\x05 \x01(\x0b\x32\x12.mesh.v1.RateLimit\"\x87\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\tRateLimit\x12\x10\n\x08requests\x18\x01 \x01(\r\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf4\x01\n\x0b\x46ieldPolicy\x12\x1f\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x0f.mesh.v1.Format\x12\x12\n\nmin_length\x18\x02 \x01(\r\x12\x12\n\nmax_length\x18\x03 \x01(\r\x12\x0f\n\x07pattern\x18\x04 \x01(\t\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tmin_items\x18\x07 \x01(\r\x12\x11\n\tmax_items\x18\x08 \x01(\r\x12\x0e\n\x06unique\x18\t \x01(\x08\x12\x11\n\tsensitive\x18\n \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum*M\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x18\n\x14\x41\x43\x43\x45SS_AUTHENTICATED\x10\x02*}\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x02\x12\x0e\n\nFORMAT_URI\x10\x03\x12\x13\n\x0f\x46ORMAT_CURRENCY\x10\x04\x12\x13\n\x0f\x46ORMAT_LANGUAGE\x10\x05:J\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x16.mesh.v1.ServicePolicy:G\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x15.mesh.v1.MethodPolicy:D\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x14.mesh.v1.FieldPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mesh/v1/options.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf5\x01\n\rServicePolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmax_in_flight\x18\x02 \x01(\r\x12\x14\n\x0cmax_requests\x18\x03 \x01(\r\x12\x1c\n\x14retry_budget_percent\x18\x04 \x01(\r\x12\x13\n\x0bmin_retries\x18\x07 \x01(\r\x12\x19\n\x11max_request_bytes\x18\x05 \x01(\r\x12\'\n\x07outlier\x18\x06 \x01(\x0b\x32\x16.mesh.v1.OutlierPolicy\x12\x32\n\rsubscriptions\x18\x08 \x03(\x0b\x32\x1b.mesh.v1.SubscriptionPolicy\"\x1e\n\x0b\x45ventPolicy\x12\x0f\n\x07subject\x18\x01 \x01(\t\"\xef\x01\n\x12SubscriptionPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x03(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\r\x12\x32\n\x0finitial_backoff\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rmax_in_flight\x18\x07 \x01(\r\"\xc3\x01\n\rOutlierPolicy\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rbase_ejection\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14max_ejection_percent\x18\x03 \x01(\r\x12\x1c\n\x14\x63onsecutive_failures\x18\x04 \x01(\r\x12\x17\n\x0f\x66\x61ilure_percent\x18\x05 \x01(\r\"\xc8\x01\n\x0cMethodPolicy\x12\x1f\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0e\x32\x0f.mesh.v1.Access\x12\r\n\x05roles\x18\x02 \x03(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.mesh.v1.RetryPolicy\x12&\n\nrate_limit\x18\x05 \x01(\x0b\x32\x12.mesh.v1.RateLimit\x12\x0f\n\x07\x63\x61llers\x18\x06 \x03(\t\"\x87\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\tRateLimit\x12\x10\n\x08requests\x18\x01 \x01(\r\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf4\x01\n\x0b\x46ieldPolicy\x12\x1f\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x0f.mesh.v1.Format\x12\x12\n\nmin_length\x18\x02 \x01(\r\x12\x12\n\nmax_length\x18\x03 \x01(\r\x12\x0f\n\x07pattern\x18\x04 \x01(\t\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tmin_items\x18\x07 \x01(\r\x12\x11\n\tmax_items\x18\x08 \x01(\r\x12\x0e\n\x06unique\x18\t \x01(\x08\x12\x11\n\tsensitive\x18\n \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum*a\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x18\n\x14\x41\x43\x43\x45SS_AUTHENTICATED\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x03*}\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x02\x12\x0e\n\nFORMAT_URI\x10\x03\x12\x13\n\x0f\x46ORMAT_CURRENCY\x10\x04\x12\x13\n\x0f\x46ORMAT_LANGUAGE\x10\x05:J\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x16.mesh.v1.ServicePolicy:G\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x15.mesh.v1.MethodPolicy:D\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x14.mesh.v1.FieldPolicy:F\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xfd\x88\x03 \x01(\x0b\x32\x14.mesh.v1.EventPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=1136
-  _globals['_ACCESS']._serialized_end=1213
-  _globals['_FORMAT']._serialized_start=1215
-  _globals['_FORMAT']._serialized_end=1340
+  _globals['_ACCESS']._serialized_start=1479
+  _globals['_ACCESS']._serialized_end=1576
+  _globals['_FORMAT']._serialized_start=1578
+  _globals['_FORMAT']._serialized_end=1703
   _globals['_SERVICEPOLICY']._serialized_start=101
-  _globals['_SERVICEPOLICY']._serialized_end=294
-  _globals['_OUTLIERPOLICY']._serialized_start=297
-  _globals['_OUTLIERPOLICY']._serialized_end=492
-  _globals['_METHODPOLICY']._serialized_start=495
-  _globals['_METHODPOLICY']._serialized_end=678
-  _globals['_RETRYPOLICY']._serialized_start=681
-  _globals['_RETRYPOLICY']._serialized_end=816
-  _globals['_RATELIMIT']._serialized_start=818
-  _globals['_RATELIMIT']._serialized_end=887
-  _globals['_FIELDPOLICY']._serialized_start=890
-  _globals['_FIELDPOLICY']._serialized_end=1134
+  _globals['_SERVICEPOLICY']._serialized_end=346
+  _globals['_EVENTPOLICY']._serialized_start=348
+  _globals['_EVENTPOLICY']._serialized_end=378
+  _globals['_SUBSCRIPTIONPOLICY']._serialized_start=381
+  _globals['_SUBSCRIPTIONPOLICY']._serialized_end=620
+  _globals['_OUTLIERPOLICY']._serialized_start=623
+  _globals['_OUTLIERPOLICY']._serialized_end=818
+  _globals['_METHODPOLICY']._serialized_start=821
+  _globals['_METHODPOLICY']._serialized_end=1021
+  _globals['_RETRYPOLICY']._serialized_start=1024
+  _globals['_RETRYPOLICY']._serialized_end=1159
+  _globals['_RATELIMIT']._serialized_start=1161
+  _globals['_RATELIMIT']._serialized_end=1230
+  _globals['_FIELDPOLICY']._serialized_start=1233
+  _globals['_FIELDPOLICY']._serialized_end=1477
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,8 @@ class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Access.ValueTy
     """Anyone, without a token."""
     ACCESS_AUTHENTICATED: _Access.ValueType  # 2
     """Callers with a valid token, and one of `roles` where the method names any."""
+    ACCESS_SERVICE: _Access.ValueType  # 3
+    """The services named in `callers`, on their own behalf. The gateway has no route to such a method."""
 
 class Access(_Access, metaclass=_AccessEnumTypeWrapper):
     """Who may call a method."""
@@ -48,6 +50,8 @@ ACCESS_PUBLIC: Access.ValueType  # 1
 """Anyone, without a token."""
 ACCESS_AUTHENTICATED: Access.ValueType  # 2
 """Callers with a valid token, and one of `roles` where the method names any."""
+ACCESS_SERVICE: Access.ValueType  # 3
+"""The services named in `callers`, on their own behalf. The gateway has no route to such a method."""
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
 class _Format:
@@ -99,6 +103,7 @@ class ServicePolicy(_message.Message):
     MIN_RETRIES_FIELD_NUMBER: _builtins.int
     MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     OUTLIER_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The service's name in the registry, of its cluster and of `xds:///<name>`: lower case letters, digits and dashes. Required."""
     max_in_flight: _builtins.int
@@ -117,6 +122,10 @@ class ServicePolicy(_message.Message):
     def outlier(self) -> Global___OutlierPolicy:
         """When an instance is set aside for failing."""
 
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionPolicy]:
+        """What it wants to hear of other services."""
+
     def __init__(
         self,
         *,
@@ -127,14 +136,93 @@ class ServicePolicy(_message.Message):
         min_retries: _builtins.int = ...,
         max_request_bytes: _builtins.int = ...,
         outlier: Global___OutlierPolicy | None = ...,
+        subscriptions: _abc.Iterable[Global___SubscriptionPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outlier", b"outlier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_in_flight", b"max_in_flight", "max_request_bytes", b"max_request_bytes", "max_requests", b"max_requests", "min_retries", b"min_retries", "name", b"name", "outlier", b"outlier", "retry_budget_percent", b"retry_budget_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_in_flight", b"max_in_flight", "max_request_bytes", b"max_request_bytes", "max_requests", b"max_requests", "min_retries", b"min_retries", "name", b"name", "outlier", b"outlier", "retry_budget_percent", b"retry_budget_percent", "subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServicePolicy: _TypeAlias = ServicePolicy  # noqa: Y015
+
+@_typing.final
+class EventPolicy(_message.Message):
+    """An event of which others may hear."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Name of the string field that says what the event is about, such as an order's id. Events of one subject are delivered in the
+    order in which they happened. Required.
+    """
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventPolicy: _TypeAlias = EventPolicy  # noqa: Y015
+
+@_typing.final
+class SubscriptionPolicy(_message.Message):
+    """Events a service hears of: each takes effect once, those of one subject in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
+    MAX_BACKOFF_FIELD_NUMBER: _builtins.int
+    MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique within the service; `<service>.<name>` names the queue and its dead letters. Lower case letters, digits, dashes. Required."""
+    max_attempts: _builtins.int
+    """Attempts in all before an event becomes a dead letter. Default 8."""
+    max_in_flight: _builtins.int
+    """Subjects whose events one instance applies at the same time. Default 16."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Full names of event messages, all of one package. At least one."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Longest time one attempt to apply an event may take. Default 10 s."""
+
+    @_builtins.property
+    def initial_backoff(self) -> _duration_pb2.Duration:
+        """Wait before the second attempt, jittered and doubled each time. Default 200 ms."""
+
+    @_builtins.property
+    def max_backoff(self) -> _duration_pb2.Duration:
+        """Longest wait between attempts. Default 10 s."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        events: _abc.Iterable[_builtins.str] | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        max_attempts: _builtins.int = ...,
+        initial_backoff: _duration_pb2.Duration | None = ...,
+        max_backoff: _duration_pb2.Duration | None = ...,
+        max_in_flight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "initial_backoff", b"initial_backoff", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "max_in_flight", b"max_in_flight", "name", b"name", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscriptionPolicy: _TypeAlias = SubscriptionPolicy  # noqa: Y015
 
 @_typing.final
 class OutlierPolicy(_message.Message):
@@ -191,6 +279,7 @@ class MethodPolicy(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     access: Global___Access.ValueType
     """Who may call. Required."""
     @_builtins.property
@@ -209,6 +298,10 @@ class MethodPolicy(_message.Message):
     def rate_limit(self) -> Global___RateLimit:
         """Calls per client address at the gateway; refused with RESOURCE_EXHAUSTED (429)."""
 
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Mesh names of the services that may call. Required with ACCESS_SERVICE, and only there."""
+
     def __init__(
         self,
         *,
@@ -217,10 +310,11 @@ class MethodPolicy(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         retry: Global___RetryPolicy | None = ...,
         rate_limit: Global___RateLimit | None = ...,
+        callers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rate_limit", b"rate_limit", "retry", b"retry", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "rate_limit", b"rate_limit", "retry", b"retry", "roles", b"roles", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "callers", b"callers", "rate_limit", b"rate_limit", "retry", b"retry", "roles", b"roles", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,9 +450,12 @@ Global___FieldPolicy: _TypeAlias = FieldPolicy  # noqa: Y015
 SERVICE_FIELD_NUMBER: _builtins.int
 METHOD_FIELD_NUMBER: _builtins.int
 FIELD_FIELD_NUMBER: _builtins.int
+EVENT_FIELD_NUMBER: _builtins.int
 service: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOptions, Global___ServicePolicy]
 """Required on every service that the mesh serves."""
 method: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """Required on every method: a method that does not say who may call it does not build."""
 field: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___FieldPolicy]
 """What a request's field must be. All rules of a request are checked at once, before the handler runs."""
+event: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___EventPolicy]
+"""Makes a message an event: something that happened, published by the service of its package to whoever subscribes."""

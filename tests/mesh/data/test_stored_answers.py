@@ -51,6 +51,28 @@ async def test_a_repeat_is_answered_alike_and_has_no_second_effect(database: Dat
     assert await count(database) == 1
 
 
+async def test_an_answer_that_is_not_final_is_not_kept_but_its_effect_is(database: Database) -> None:
+    async with database.answering(KEY) as request:
+        await fill(database)
+        await request.forgo()
+
+    assert await count(database) == 1
+    assert await count(database, "request_answers") == 0
+    final = await answer(database)
+    assert await answer(database) == final
+    assert await count(database) == 2
+
+
+async def test_without_an_answer_nothing_more_joins(database: Database) -> None:
+    async with database.answering(KEY) as request:
+        await request.forgo()
+        await fill(database)  # a transaction of its own
+
+        with pytest.raises(RuntimeError, match="over"):
+            await request.complete(b"late")
+    assert await count(database) == 1
+
+
 async def test_fifty_concurrent_equal_requests_have_one_effect_and_one_answer(
     database_url: str, database: Database
 ) -> None:

@@ -73,7 +73,7 @@ def test_a_service_is_named_as_its_contract_says_and_has_migrations(name: str) -
 async def test_the_administrator_of_a_new_shop_can_log_in(
     empty_url: Callable[[str], Awaitable[str]], tmp_path: Path
 ) -> None:
-    env = local.prepare(tmp_path)
+    env = local.prepare(tmp_path).env
     key = SigningKey.load(tmp_path / "keys" / "signing.pem")
     credentials = {"email": env["users"]["USERS_ADMIN_EMAIL"], "password": env["users"]["USERS_ADMIN_PASSWORD"]}
     url = await empty_url("users")
@@ -136,7 +136,7 @@ def test_what_is_prepared_is_kept_and_secret(tmp_path: Path) -> None:
     first, second = local.prepare(tmp_path), local.prepare(tmp_path)
 
     assert first == second
-    assert len(first["users"]["USERS_ADMIN_PASSWORD"]) >= 20
+    assert len(first.env["users"]["USERS_ADMIN_PASSWORD"]) >= 20
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "keys").iterdir()}
     assert modes["signing.pem"] == modes["admin-password"] == 0o600
 
@@ -174,7 +174,7 @@ class Rest:
 
 
 async def test_a_shop_is_filled_once(tmp_path: Path) -> None:
-    password = local.prepare(tmp_path)["users"]["USERS_ADMIN_PASSWORD"]
+    password = local.prepare(tmp_path).env["users"]["USERS_ADMIN_PASSWORD"]
     rest = Rest(password)
     app = web.Application()
     app.add_routes([web.post("/v1/users:login", rest.login), web.post("/v1/products", rest.create)])

@@ -20,12 +20,14 @@ from weft.cli.up import up
 LOCAL = """
 import os
 from pathlib import Path
+from weft.cli.local import Prepared
 
 def prepare(state):
     print("not an answer")
     key = Path(state) / "key"
     key.write_text("secret")
-    return {"": {"KEY_FILE": str(key)}, "greeter": {"GREETING": os.environ["WORD"]}}
+    env = {"": {"KEY_FILE": str(key)}, "greeter": {"GREETING": os.environ["WORD"]}}
+    return Prepared(env=env, programs={"echo": ("greeter.echo", "--port", "1")})
 
 async def fill(state, gateway_url):
     return [("gateway seen", gateway_url)]
@@ -49,9 +51,11 @@ def log(tmp_path: Path) -> Path:
 
 
 async def test_what_a_project_prepares_comes_back_and_what_it_prints_does_not(project: Project, log: Path) -> None:
-    env = await local.prepare(project, project.root, {**os.environ, "WORD": "hello"}, log)
+    prepared = await local.prepare(project, project.root, {**os.environ, "WORD": "hello"}, log)
 
-    assert env == {"": {"KEY_FILE": str(project.root / "key")}, "greeter": {"GREETING": "hello"}}
+    assert prepared.env == {"": {"KEY_FILE": str(project.root / "key")}, "greeter": {"GREETING": "hello"}}
+    assert prepared.programs == {"echo": ["greeter.echo", "--port", "1"]}
+    assert (local.service_key_dir(project.root) / "greeter.pem").exists(), "services know each other by their keys"
     assert tail(log, 5) == ("not an answer",)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.library import SERVICE, pb, pb_grpc
-from weft.call import Call, current_call
+from weft.call import Call, caller, current_call
 from weft.client import PeerError, Peers
 from weft.errors import NotFound
 from weft.security import Identity
@@ -41,6 +41,10 @@ class Librarian(pb_grpc.LibraryServiceServicer):  # type: ignore[misc]  # genera
 
     async def WhoAmI(self, request: Any, context: Any) -> Any:
         return pb.WhoAmIResponse()
+
+    async def CountBooks(self, request: Any, context: Any) -> Any:
+        self.seen = Seen(dict(context.invocation_metadata()), context.time_remaining())
+        return pb.CountBooksResponse(subject=caller().subject)
 
     async def ReadPages(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.seen = Seen(dict(context.invocation_metadata()), context.time_remaining())
@@ -96,6 +100,28 @@ async def test_request_id_trace_and_token_of_the_current_call_go_along(
     assert metadata["authorization"] == "Bearer token-of-anna"
     assert metadata["traceparent"].split("-")[1] == call.trace.trace_id
     assert metadata["traceparent"].split("-")[2] != call.trace.span_id
+
+
+async def test_what_only_services_may_call_is_called_in_the_services_own_name(
+    library: TestServer, librarian: Librarian, call: Call
+) -> None:
+    current_call.set(call)
+    async with Peers(Tracing("test"), {"library": library.target}) as peers:
+        archive = peers.speaking_for(library.service_tokens("archive")).stub(pb_grpc.LibraryServiceStub, "library")
+        answer = await archive.CountBooks(pb.CountBooksRequest())
+        await archive.GetBook(MOMO)
+
+    assert answer.subject == "service:archive"
+    assert librarian.seen is not None
+    assert librarian.seen.metadata["authorization"] == "Bearer token-of-anna", "everything else for its caller"
+
+
+async def test_who_cannot_say_which_service_it_is_is_refused(stub: Any, call: Call) -> None:
+    current_call.set(call)
+    with pytest.raises(PeerError) as refused:
+        await stub.CountBooks(pb.CountBooksRequest())
+
+    assert refused.value.reason == "TOKEN_MISSING", "nor does the token of its caller go there"
 
 
 async def test_the_deadline_is_the_earliest_of_call_contract_and_argument(

@@ -10,9 +10,19 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from mesh.v1 import options_pb2
 
 from tests.library import PROTO, SERVICE, image
-from weft.contract import Access, Contract, ContractError, Format, HttpRule, RateLimit, Retry, read_contract
+from weft.contract import (
+    Access,
+    Contract,
+    ContractError,
+    Format,
+    HttpRule,
+    RateLimit,
+    Retry,
+    Subscription,
+    read_contract,
+)
 
-GET_BOOK, ADD_BOOK, WHO_AM_I, READ_PAGES, WRITE_PAGES, DISCUSS = range(6)
+GET_BOOK, ADD_BOOK, WHO_AM_I, READ_PAGES, WRITE_PAGES, DISCUSS, COUNT_BOOKS = range(7)
 
 
 def library() -> FileDescriptorProto:
@@ -71,6 +81,34 @@ def test_field_rules_are_read_by_message_and_field() -> None:
     assert rules["library.v1.AddBookRequest"]["tags"].max_items == 3
     assert rules["library.v1.Author"]["email"].sensitive
     assert "library.v1.DiscussRequest" not in rules
+
+
+def test_an_event_and_its_subject_are_read() -> None:
+    def publish(file: FileDescriptorProto) -> None:
+        message = next(message for message in file.message_type if message.name == "AddBookResponse")
+        message.options.Extensions[options_pb2.event].subject = "book_id"
+
+    event = changed(publish).events["library.v1.AddBookResponse"]
+
+    assert (event.source, event.subject) == ("library", "book_id")
+
+
+def test_a_subscription_has_defaults_where_the_contract_says_nothing() -> None:
+    def subscribe(file: FileDescriptorProto) -> None:
+        subscription(file, "shelves", "shelf.v1.ShelfMoved", "shelf.v1.ShelfBuilt")
+        file.service[0].options.Extensions[options_pb2.service].subscriptions[-1].timeout.seconds = 3
+
+    (found,) = (each for each in changed(subscribe).service("library").subscriptions if each.name == "library.shelves")
+
+    assert found == Subscription(
+        name="library.shelves", service="library", events=("shelf.v1.ShelfMoved", "shelf.v1.ShelfBuilt"), timeout_s=3.0
+    )
+
+
+def test_who_may_call_for_which_service_is_read() -> None:
+    method = read_contract([library()]).methods[f"/{SERVICE}/CountBooks"]
+
+    assert (method.access, method.callers) == (Access.SERVICE, frozenset({"archive"}))
 
 
 def test_libraries_without_mesh_options_are_left_alone() -> None:
@@ -145,9 +183,55 @@ def _short_rate(file: FileDescriptorProto) -> None:
     policy(file, GET_BOOK).rate_limit.requests = 1
 
 
+def _callers_for_everyone(file: FileDescriptorProto) -> None:
+    policy(file, GET_BOOK).callers.append("archive")
+
+
+def _no_callers(file: FileDescriptorProto) -> None:
+    policy(file, COUNT_BOOKS).ClearField("callers")
+
+
+def _service_method_by_rest(file: FileDescriptorProto) -> None:
+    file.service[0].method[COUNT_BOOKS].options.Extensions[annotations_pb2.http].get = "/v1/books:count"
+
+
+def _event_about_nothing(file: FileDescriptorProto) -> None:
+    message = next(message for message in file.message_type if message.name == "AddBookResponse")
+    message.options.Extensions[options_pb2.event].subject = "isbn"
+
+
+def subscription(file: FileDescriptorProto, name: str, *events: str) -> None:
+    file.service[0].options.Extensions[options_pb2.service].subscriptions.add(name=name, events=events)
+
+
+def _subscription_to_nothing(file: FileDescriptorProto) -> None:
+    subscription(file, "nothing")
+
+
+def _subscription_without_a_name(file: FileDescriptorProto) -> None:
+    subscription(file, "", "shelf.v1.ShelfMoved")
+
+
+def _two_subscriptions_of_one_name(file: FileDescriptorProto) -> None:
+    subscription(file, "shelves", "shelf.v1.ShelfMoved")
+    subscription(file, "shelves", "shelf.v1.ShelfBuilt")
+
+
+def _subscription_to_two_publishers(file: FileDescriptorProto) -> None:
+    subscription(file, "shelves", "shelf.v1.ShelfMoved", "reader.v1.ReaderJoined")
+
+
 @pytest.mark.parametrize(
     ("change", "symbol", "complaint"),
     [
+        (_callers_for_everyone, "GetBook", "must name callers with ACCESS_SERVICE, and only there"),
+        (_no_callers, "CountBooks", "must name callers with ACCESS_SERVICE"),
+        (_service_method_by_rest, "CountBooks", "has a REST path that nobody could call"),
+        (_event_about_nothing, "AddBookResponse", "'isbn' is not one of its string fields"),
+        (_subscription_to_nothing, "LibraryService", "names no events"),
+        (_subscription_without_a_name, "LibraryService", "name '' is not a lower case word"),
+        (_two_subscriptions_of_one_name, "LibraryService", "two subscriptions called shelves"),
+        (_subscription_to_two_publishers, "LibraryService", "several packages"),
         (_clear_access, "GetBook", "does not say who may call it"),
         (_roles_for_everyone, "GetBook", "roles without ACCESS_AUTHENTICATED"),
         (_no_timeout, "GetBook", "has no timeout"),

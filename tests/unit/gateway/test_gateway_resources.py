@@ -105,7 +105,15 @@ def test_every_method_has_a_route_of_its_own_to_its_service(contract: Contract) 
         route.match.path: route.route.cluster for route in routes(contract) if route.match.path in contract.methods
     }
 
-    assert found == {path: found.service_name for path, found in contract.methods.items()}
+    assert found == {
+        path: method.service_name for path, method in contract.methods.items() if method.access is not Access.SERVICE
+    }
+
+
+def test_what_only_services_may_call_has_no_route() -> None:
+    contract = contract_of(method("Count", access=Access.SERVICE, callers=frozenset({"archive"})))
+
+    assert not [found for found in routes(contract) if found.match.path in contract.methods]
 
 
 def test_only_what_declares_a_retry_is_retried() -> None:

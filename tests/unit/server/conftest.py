@@ -53,6 +53,9 @@ class Librarian(pb_grpc.LibraryServiceServicer):  # type: ignore[misc]  # genera
     async def AddBook(self, request: Any, context: Any) -> Any:
         return pb.AddBookResponse(book_id=request.request_id or MOMO)
 
+    async def CountBooks(self, request: Any, context: Any) -> Any:
+        return pb.CountBooksResponse(subject=caller().subject)
+
     async def WhoAmI(self, request: Any, context: Any) -> Any:
         if self.behaviour == "wait":
             await self.release.wait()

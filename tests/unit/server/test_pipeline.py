@@ -17,7 +17,7 @@ from weft.client import PeerError
 from weft.security import TokenVerifier
 from weft.server import build_server
 from weft.telemetry import RecentSpans, Tracing
-from weft.testing import TestServer, serving
+from weft.testing import STRANGER, TestServer, serving
 
 MOMO = pb.GetBookRequest(book_id="11111111-1111-1111-1111-111111111111")
 
@@ -51,6 +51,37 @@ async def test_every_shape_of_call_is_served(stub: Any) -> None:
     assert (await stub.WritePages(pages("a", "b"), timeout=5)).pages == 2
     said = stub.Discuss(pages("a", "b"), timeout=5)
     assert [answer.text async for answer in said] == ["A", "B"]
+
+
+async def test_a_method_for_services_is_served_to_those_it_names(stub: Any, library: TestServer) -> None:
+    answer = await stub.CountBooks(pb.CountBooksRequest(), metadata=library.service_token("archive"), timeout=5)
+    assert answer.subject == "service:archive"
+
+    stranger = await refusal(
+        stub.CountBooks(pb.CountBooksRequest(), metadata=library.service_token(STRANGER), timeout=5)
+    )
+    assert (stranger.code, stranger.reason) == ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED")
+    user = await refusal(
+        stub.CountBooks(pb.CountBooksRequest(), metadata=library.token("anna", ["service"]), timeout=5)
+    )
+    assert (user.code, user.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+async def test_a_stream_without_an_end_is_ended_by_a_drain_and_says_so(librarian: Any) -> None:
+    open_ended = asyncio.Event()
+
+    async def talk() -> AsyncIterator[Any]:
+        yield pb.DiscussRequest(text="a")
+        await open_ended.wait()
+
+    async with serving({SERVICE: librarian}) as server, aio.insecure_channel(server.target) as channel:
+        said = pb_grpc.LibraryServiceStub(channel).Discuss(talk(), timeout=20)
+        assert (await said.read()).text == "A"
+
+        server.drain()
+        error = await refusal(said.read())
+
+    assert (error.code, error.reason) == ("UNAVAILABLE", "SERVER_DRAINING")
 
 
 async def test_a_service_error_becomes_a_status_with_its_reason_and_facts(stub: Any, librarian: Any) -> None:
