@@ -3,6 +3,7 @@
 gen/mesh, gen/shop   Python stubs with .pyi
 gen/image.binpb      every contract as a FileDescriptorSet, with the comments of ours and the error details Envoy needs
 gen/openapi.json     the REST API as OpenAPI 3.1
+gen/asyncapi.json    the events as AsyncAPI 3.0
 gen/xds_api          the xDS messages Weft uses, in a package of our own
 envoy/               the gateway's bootstrap, and the same gateway without a control plane
 """
@@ -105,7 +106,9 @@ def generate(target: Path) -> None:
     )
     keep_source_info(image, ours)
     run(sys.executable, ROOT / "scripts/lib/gen_xds.py", gen, path=[xds_protos()])
-    run(sys.executable, "-m", "weft.contract", "openapi", image, "--output", gen / "openapi.json", path=[ROOT, gen])
+    for document in ("openapi", "asyncapi"):
+        output = gen / f"{document}.json"
+        run(sys.executable, "-m", "weft.contract", document, image, "--output", output, path=[ROOT, gen])
     run(
         sys.executable, "-m", "weft.gateway", "render", "--image", image, "--output", target / "envoy", path=[ROOT, gen]
     )

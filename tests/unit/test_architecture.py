@@ -20,8 +20,10 @@ MAY_IMPORT = {
     "security": {"errors"},
     "telemetry": set(),
     "data": {"errors"},
+    "events": {"call", "contract", "data", "errors", "telemetry"},
+    "saga": {"call", "data", "errors", "telemetry"},
     "client": {"call", "contract", "errors", "security", "telemetry"},
-    "server": {"call", "client", "config", "contract", "data", "errors", "registry", "security", "telemetry"},
+    "server": {"call", "client", "config", "contract", "data", "errors", "events", "registry", "security", "telemetry"},
     "gateway": {"contract", "registry", "security"},
     "control": {"config", "contract", "gateway", "registry", "telemetry"},
 }

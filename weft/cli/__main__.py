@@ -31,6 +31,7 @@ class Surroundings:
     """What `weft up` reads from the environment itself; the processes it starts inherit all of it."""
 
     weft_database_url: str | None = field(default=None, repr=False)
+    weft_broker_url: str | None = field(default=None, repr=False)
     consul_http_addr: str | None = None
     consul_http_token: str | None = field(default=None, repr=False)
 
@@ -52,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-# Each command imports what it needs and no more: all of them should answer at once.
-# ruff: noqa: PLC0415
+# Each command imports what it needs and no more: all of them should answer at once; and each returns by itself.
+# ruff: noqa: PLC0415, PLR0911
 def _run(options: argparse.Namespace, project: Project, terminal: Terminal) -> int:
     if options.command == "run":
         from weft.cli.run import run
@@ -76,6 +77,22 @@ def _run(options: argparse.Namespace, project: Project, terminal: Terminal) -> i
         from weft.cli.logs import logs
 
         return logs(state, terminal, options.service, lines=options.lines, follow=options.follow)
+    if options.command == "rebuild":
+        from weft.cli.rebuild import rebuild
+
+        return rebuild(project, state, terminal, options.service, os.environ)
+    if options.command == "saga":
+        from weft.cli.saga import saga
+
+        return saga(options, project, state, terminal, os.environ)
+    if options.command == "declare":
+        from weft.cli.declare import declare
+
+        return declare(options, project, state, terminal, os.environ)
+    if options.command == "dlq":
+        from weft.cli.dlq import dlq
+
+        return dlq(options, project, state, terminal, os.environ)
     from weft.cli.restart import restart
 
     return restart(state, terminal, options.service)
@@ -95,6 +112,7 @@ def _up(options: argparse.Namespace, project: Project, state: State, terminal: T
         registry_url=f"http://{consul}" if consul is not None and "://" not in consul else consul,
         registry_token=surroundings.consul_http_token if consul is not None else None,
         database_url=options.database_url or surroundings.weft_database_url,
+        broker_url=options.broker_url or surroundings.weft_broker_url,
         env=dict(os.environ),
     )
     return up(mesh, project, state, terminal, detach=options.detach)

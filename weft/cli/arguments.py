@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
+from uuid import UUID
 
 __all__ = ["parser", "port_number", "replica_counts"]
+
+_BROKER_HELP: Final = "nats://... or amqp://... (default: WEFT_BROKER_URL, else the broker of the mesh that runs)"
+_STATE_HELP: Final = "the mesh's directory (default: .weft in the project)"
 
 
 def replica_counts(text: str) -> dict[str, int]:
@@ -38,9 +43,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if has_state:
-            added.add_argument(
-                "--state", type=Path, metavar="DIR", help="the mesh's directory (default: .weft in the project)"
-            )
+            added.add_argument("--state", type=Path, metavar="DIR", help=_STATE_HELP)
         return added
 
     up = command(
@@ -68,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
         "WEFT_DATABASE_URL, else one of the mesh's own)",
     )  # fmt: skip
 
+    up.add_argument(
+        "--broker-url", metavar="URL",
+        help="a broker that runs already, nats://... or amqp://... (default: WEFT_BROKER_URL, else a NATS of the "
+        "mesh's own)",
+    )  # fmt: skip
+
     command("down", "stop the mesh and wait until nothing of it is left", "weft down", "weft down --state /tmp/second")
 
     status = command(
@@ -91,9 +100,80 @@ def parser() -> argparse.ArgumentParser:
     )
     restart.add_argument("service", metavar="SERVICE")
 
+    rebuild = command(
+        "rebuild",
+        "make what a service derives from its history anew, while it runs",
+        "weft rebuild greeter",
+    )
+    rebuild.add_argument("service", metavar="SERVICE")
+
+    sagas = command(
+        "saga",
+        "show what sagas did, and let a stuck one go on",
+        "weft saga list --stuck",
+        "weft saga show 1f0c0d4e-6a0b-4d3c-9a51-7f0b5c9d2e11",
+        has_state=False,
+    )
+    actions = sagas.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = actions.add_parser("list", help="those that are not over, then the latest of the others")
+    listed.add_argument("--stuck", action="store_true", help="only those that wait for a person")
+    listed.add_argument("--json", action="store_true", help="for programs")
+    listed.add_argument(
+        "-n", "--limit", type=int, default=50, metavar="N", help="at most N a service (default: %(default)s)"
+    )
+    shown = actions.add_parser("show", help="the timeline of one")
+    shown.add_argument("--data", action="store_true", help="also what it holds, which may be personal")
+    resumed = actions.add_parser("resume", help="let a stuck one go on where it stopped")
+    for each in (listed, shown, resumed):
+        each.add_argument("--state", type=Path, metavar="DIR", help=_STATE_HELP)
+        each.add_argument("--service", metavar="SERVICE", help="look into the database of this service only")
+    for each in (shown, resumed):
+        each.add_argument("id", metavar="ID", type=UUID)
+
+    declared = command(
+        "declare",
+        "make the queue of every subscription, before anything is published that it should hear",
+        "weft declare --broker-url amqp://rabbitmq/",
+    )
+    declared.add_argument("--broker-url", metavar="URL", help=_BROKER_HELP)
+
+    _add_dlq(
+        command(
+            "dlq",
+            "read, redrive and drop events that a subscription could not apply",
+            "weft dlq list",
+            "weft dlq list archive.loans",
+            "weft dlq redrive archive.loans --all",
+            has_state=False,
+        )
+    )
+
     run = command("run", "run services in this process", "weft run greeter", "weft run greeter clock", has_state=False)
     run.add_argument("services", metavar="SERVICE", nargs="+")
 
     for name, summary in (("control", "run a control plane"), ("agent", "run an embedded registry agent")):
         command(name, summary, f"weft {name} --help", has_state=False)
     return root
+
+
+def _add_dlq(letters: argparse.ArgumentParser) -> None:
+    actions = letters.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = actions.add_parser("list", help="how many wait and are dead; of one subscription, its dead letters")
+    shown = actions.add_parser("show", help="one of them; what is personal is left out")
+    redriven = actions.add_parser("redrive", help="give them back to their subscription, and to no other")
+    dropped = actions.add_parser("drop", help="remove them for good")
+    for each in (listed, shown, redriven, dropped):
+        each.add_argument("--state", type=Path, metavar="DIR", help=_STATE_HELP)
+        each.add_argument("--broker-url", metavar="URL", help=_BROKER_HELP)
+        each.add_argument("subscription", metavar="SUBSCRIPTION", nargs="?" if each is listed else None)
+    for each in (listed, shown):
+        each.add_argument("--json", action="store_true", help="for programs")
+    listed.add_argument(
+        "-n", "--limit", type=int, default=50, metavar="N", help="at most N dead letters (default: %(default)s)"
+    )
+    shown.add_argument("id", metavar="ID", help="of the event")
+    for each in (redriven, dropped):
+        which = each.add_mutually_exclusive_group(required=True)
+        which.add_argument("ids", metavar="ID", nargs="*", default=[], help="of an event")
+        which.add_argument("--all", action="store_true", help="all of the subscription")
+    dropped.add_argument("--yes", action="store_true", help="don't ask")

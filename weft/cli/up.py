@@ -140,6 +140,7 @@ class _Session:
                 command_token=self._token,
                 urls=self._mesh.urls,
                 database_urls=dict(self._mesh.database_urls),
+                broker_url=self._mesh.broker_url,
                 processes=tuple(record for record in supervised if record is not None),
             )
         )

@@ -87,6 +87,8 @@ def _meaning(error: Exception) -> Exception | None:
 def _is_disconnection(error: Exception, cause: BaseException) -> bool:
     if isinstance(cause, OSError | exc.TimeoutError):  # exc.TimeoutError: no connection became free in time
         return True
+    if isinstance(cause, asyncpg.InternalClientError):  # the server went away between two messages of its protocol
+        return True
     if isinstance(error, exc.OperationalError) or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
         return True  # psycopg2 says OperationalError, without a state, of whatever keeps it from connecting
     return isinstance(cause, asyncpg.InterfaceError) and any(words in str(cause) for words in _UNAVAILABLE_CLIENT)

@@ -26,7 +26,7 @@ from weft.server.streams import EndlessStreams
 from weft.server.validation import compile_validator
 from weft.telemetry import Tracing
 
-__all__ = ["BuiltServer", "build_server"]
+__all__ = ["BuiltServer", "build_server", "publishes_events"]
 
 _KEEPALIVE: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
@@ -132,6 +132,18 @@ def _handlers(
             serve, GetMessageClass(types.input_type), GetMessageClass(types.output_type)
         )
     return handlers
+
+
+def publishes_events(servicers: Iterable[str]) -> bool:
+    """Tell whether services have events of their own: in `events.proto` beside their contract, as is the custom."""
+    for name in servicers:
+        folder = _descriptor(name).file.name.rpartition("/")[0]
+        try:
+            Default().FindFileByName(f"{folder}/events.proto")
+        except KeyError:
+            continue
+        return True
+    return False
 
 
 def _descriptor(full_name: str) -> ServiceDescriptor:

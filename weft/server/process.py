@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import random
 from typing import Final
@@ -23,10 +23,11 @@ from weft.config import ConfigError, load
 from weft.contract import ContractError
 from weft.data.migrate import migrate
 from weft.errors import Unavailable
+from weft.events import Outbox, ServiceEvents, open_broker
 from weft.registry import Consul, GrpcCheck, Instance, registered
 from weft.security import ServiceTokens, ServiceVerifier, TokenVerifier
-from weft.server.build import BuiltServer, build_server
-from weft.server.service import Runtime, Service
+from weft.server.build import BuiltServer, build_server, publishes_events
+from weft.server.service import Parts, Runtime, Service
 from weft.telemetry import LineWriter, RecentSpans, Tracing, configure_logging, metrics_page
 
 __all__ = ["Settings", "run", "run_all"]
@@ -47,6 +48,8 @@ class Settings:
     metrics_port: int = 0
     registry_url: str = "http://127.0.0.1:8500"
     registry_token: str | None = None
+    broker_url: str | None = field(default=None, repr=False)
+    """`nats://…` or `amqp://…`; services without events need none."""
     xds_server: str = "127.0.0.1:18000"
     """Control planes, `host:port` separated by commas."""
     jwks_file: Path | None = None
@@ -138,13 +141,21 @@ async def _serve(
     if settings.service_key_dir:
         tokens = ServiceTokens.load(service.name, settings.service_key_dir)
         services = ServiceVerifier(settings.service_key_dir)
-    runtime = Runtime(name=service.name, env=env, database_url=url, peers=peers.speaking_for(tokens))
+    runtime = Runtime(
+        name=service.name,
+        env=env,
+        database_url=url,
+        peers=peers.speaking_for(tokens),
+        tracing=tracing,
+        outbox=Outbox(service.name),
+    )
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(service.build(runtime))
         built = build_server(
             parts.servicers, database=parts.database, verifier=verifier, services=services, tracing=tracing, log=log
         )
-        await stack.enter_async_context(_in_background(parts.background))
+        loops = [*parts.background, *await stack.enter_async_context(_events(runtime, parts, built, settings, tracing))]
+        await stack.enter_async_context(_in_background(loops))
         port = await stack.enter_async_context(_listening(built, settings))
         consul = await stack.enter_async_context(Consul(settings.registry_url, token=settings.registry_token))
         instance = Instance(
@@ -159,6 +170,36 @@ async def _serve(
             _log.info("serving", extra={"service": service.name, "address": settings.address, "port": port})
             await stop.wait()
             built.health.drain()
+
+
+@asynccontextmanager
+async def _events(
+    runtime: Runtime, parts: Parts, built: BuiltServer, settings: Settings, tracing: Tracing
+) -> AsyncIterator[list[Callable[[], Coroutine[object, object, None]]]]:
+    """Yield what carries the service's events to the broker, and others' events to its handlers.
+
+    Raises:
+        ConfigError: it has events and there is no broker, or no database to keep them in.
+    """
+    subscriptions = [each for service in built.contract.services for each in service.subscriptions]
+    if not (subscriptions or parts.handlers or publishes_events(parts.servicers)):
+        yield []
+        return
+    if parts.database is None:
+        raise ConfigError([f"{runtime.name} has events and keeps no data: give its Parts a database"])
+    if not settings.broker_url:
+        raise ConfigError([f"{runtime.name} has events: set WEFT_BROKER_URL to nats://… or amqp://…"])
+    async with open_broker(settings.broker_url, name=runtime.name) as broker:
+        events = ServiceEvents(
+            database=parts.database,
+            outbox=runtime.outbox,
+            subscriptions=subscriptions,
+            handlers=parts.handlers,
+            broker=broker,
+            publishes=True,
+            tracing=tracing,
+        )
+        yield [events.run]
 
 
 @asynccontextmanager

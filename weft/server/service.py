@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from weft.client import Peers
 from weft.data import Database
+from weft.events import Handler, Outbox
+from weft.telemetry import Tracing
 
 __all__ = ["Parts", "Runtime", "Service"]
 
@@ -21,6 +25,8 @@ class Parts:
     """Full gRPC service name -> servicer."""
     database: Database | None = None
     """Drives health, and keeps the answers of methods with a `request_id`."""
+    handlers: Mapping[type[Message], Handler] = field(default_factory=dict)
+    """Event -> what applies it; one for each event of the contract's subscriptions."""
     background: Sequence[Callable[[], Coroutine[object, object, None]]] = ()
     """What runs beside the calls, for ever: cancelled when the service stops, before the block of `build` is left."""
 
@@ -35,6 +41,10 @@ class Runtime:
     database_url: str = field(repr=False)
     """`<NAME>_DATABASE_URL`; empty where it isn't set."""
     peers: Peers
+    tracing: Tracing
+    """Of the process, for spans of what is done beside its calls."""
+    outbox: Outbox
+    """Takes the service's events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +57,5 @@ class Service:
     """Builds the parts, and closes what it opened when the block is left."""
     migrations: Path | None = None
     """Folder whose `versions/` are run at start; None where the service keeps nothing."""
+    rebuild: Callable[[Database], AsyncIterator[int]] | None = None
+    """Makes what is derived from its history anew, and yields how much is done; for `weft rebuild`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -11,20 +12,31 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from weft.errors import ServiceError
+from weft.errors import ServiceError, Violation
 
-__all__ = ["STATUS_CODES", "STATUS_DETAILS_KEY", "to_status"]
+__all__ = ["MAX_VIOLATIONS_BYTES", "STATUS_CODES", "STATUS_DETAILS_KEY", "to_status"]
 
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 STATUS_CODES: Final = {code.name: code for code in StatusCode}
 
 
+MAX_VIOLATIONS_BYTES: Final = 4 * 1024
+"""A status travels in a trailer, encoded in a third more. gRPC refuses trailers beyond 8 KiB, and the caller would be
+told that instead of the reason."""
+
+
 def to_status(error: ServiceError, *, domain: str) -> Status:
-    """Return what the caller is told. *domain* is the mesh name of the service that refuses."""
-    details = [ErrorInfo(reason=error.reason, domain=domain, metadata=error.metadata)]
+    """Return what the caller is told. *domain* is the mesh name of the service that refuses.
+
+    Violations that would not fit are left out; the metadata `violations_left_out` says how many.
+    """
+    info = ErrorInfo(reason=error.reason, domain=domain, metadata=error.metadata)
+    details = [info]
     if error.violations:
-        fields = [BadRequest.FieldViolation(field=it.field, description=it.description) for it in error.violations]
-        details.append(BadRequest(field_violations=fields))
+        request = BadRequest(field_violations=_fitting(error.violations))
+        details.append(request)
+        if left_out := len(error.violations) - len(request.field_violations):
+            info.metadata["violations_left_out"] = str(left_out)
     if error.retry_after_s is not None:
         details.append(
             RetryInfo(
@@ -37,3 +49,13 @@ def to_status(error: ServiceError, *, domain: str) -> Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _fitting(violations: Iterable[Violation]) -> Iterator[BadRequest.FieldViolation]:
+    left = MAX_VIOLATIONS_BYTES
+    for violation in violations:
+        found = BadRequest.FieldViolation(field=violation.field, description=violation.description)
+        left -= found.ByteSize() + 3  # its tag and length
+        if left < 0:
+            return
+        yield found
