@@ -6,12 +6,14 @@ import asyncio
 import os
 import secrets
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
 from weft.cli.local import Prepared
+from weft.cli.probes import free_ports
 from weft.security import SigningKey, create_signing_key, write_jwks
 
 if TYPE_CHECKING:
@@ -21,17 +23,24 @@ __all__ = ["fill", "prepare"]
 
 ADMIN_EMAIL: Final = "admin@example.com"
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
-HTTP_CONFLICT: Final = 409
+FIRST_DELIVERY: Final = 100
+"""Units of each product that a new shop has."""
 
 
 def prepare(state: Path) -> Prepared:
-    """Make the signing key and the administrator's password, once; their files are readable by their owner only."""
+    """Make the signing key and the administrator's password, once; their files are readable by their owner only.
+
+    Money is moved by the simulated provider, a program beside the services as the real one would be.
+    """
     keys = state / "keys"
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     signing_key, jwks = keys / "signing.pem", keys / "jwks.json"
     with suppress(FileExistsError):
         create_signing_key(signing_key)
     write_jwks([SigningKey.load(signing_key)], jwks)
+    (port,) = free_ports(1)
+    ledger = state / "provider" / "ledger.db"
+    ledger.parent.mkdir(mode=0o700, exist_ok=True)
     return Prepared(
         env={
             "": {"WEFT_JWKS_FILE": str(jwks)},
@@ -40,12 +49,16 @@ def prepare(state: Path) -> Prepared:
                 "USERS_ADMIN_EMAIL": ADMIN_EMAIL,
                 "USERS_ADMIN_PASSWORD": _admin_password(state),
             },
-        }
+            "payments": {"PAYMENTS_PROVIDER_URL": f"http://127.0.0.1:{port}"},
+        },
+        programs={
+            "provider": ("services.payments.simulator", "--port", str(port), "--ledger", str(ledger)),
+        },
     )
 
 
 async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:
-    """Put `PRODUCTS` on sale through the REST API, those that are not yet; return rows for the table of addresses.
+    """Put `PRODUCTS` on sale and in stock through the REST API, those that are not; return rows for the address table.
 
     Raises:
         aiohttp.ClientError: the shop can't be reached, or refuses for another reason than that a SKU is taken.
@@ -64,8 +77,17 @@ async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:
 
 async def _offer(session: aiohttp.ClientSession, product: Mapping[str, Any]) -> None:
     async with session.post("/v1/products", json={"product": product}) as response:
-        if response.status != HTTP_CONFLICT:  # it is on sale, or somebody has taken it off
+        if response.status != HTTPStatus.CONFLICT:  # it is on sale, or somebody has taken it off
             response.raise_for_status()
+    stock = f"/v1/stock/{product['sku']}"
+    async with session.get(stock) as response:
+        if response.status != HTTPStatus.NOT_FOUND:  # there was some, whatever is left of it
+            response.raise_for_status()
+            return
+    delivery = {"delta": FIRST_DELIVERY, "reason": "first delivery", "lowStockThreshold": 5}
+    headers = {"idempotency-key": f"first-delivery-{product['sku']}"}
+    async with session.post(f"{stock}:adjust", json=delivery, headers=headers) as response:
+        response.raise_for_status()
 
 
 def _admin_password(state: Path) -> str:

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 from shop.orders.v1 import orders_pb2
 
-from services.orders.peers import Buyers, Offers
+from services.orders.journal import Journal
+from services.orders.ordering import Ordering
+from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
+from services.orders.projections import rebuild
+from services.orders.saga import Sagas
 from services.orders.servicer import OrdersServicer
+from services.orders.shipments import handlers
+from services.orders.watching import Changes
 from weft.data import Database
 from weft.server import Parts, Runtime, Service, run
 
@@ -22,12 +28,19 @@ __all__ = ["service"]
 @asynccontextmanager
 async def build(runtime: Runtime) -> AsyncIterator[Parts]:
     async with Database.open(runtime.database_url, application_name=runtime.name) as database:
-        servicer = OrdersServicer(database, Buyers(runtime.peers), Offers(runtime.peers))
+        peers, journal, changes = runtime.peers, Journal(runtime.outbox), Changes(database)
+        sagas = Sagas(database, journal, Inventory(peers), Payments(peers), Shipping(peers), tracing=runtime.tracing)
+        ordering = Ordering(database, journal, sagas, Buyers(peers), Offers(peers), changes)
         name = orders_pb2.DESCRIPTOR.services_by_name["OrdersService"].full_name
-        yield Parts(servicers={name: servicer}, database=database)
+        yield Parts(
+            servicers={name: OrdersServicer(database, ordering)},
+            database=database,
+            handlers=handlers(journal),
+            background=[sagas.runner.work, changes.run],
+        )
 
 
-service = Service(name="orders", build=build, migrations=Path(__file__).with_name("migrations"))
+service = Service(name="orders", build=build, migrations=Path(__file__).with_name("migrations"), rebuild=rebuild)
 
 if __name__ == "__main__":
     run(service)

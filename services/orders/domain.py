@@ -1,122 +1,130 @@
-"""Orders: what was bought, at which price, and what may become of it."""
+"""Orders: what was bought, at which price, and what may become of it.
+
+An order is what its history says: the fold of the events that were appended to it, one after another.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from weft.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Violation
+from services.orders.events import (
+    Address,
+    CancellationRefused,
+    CancellationRequested,
+    Cancelled,
+    Confirmed,
+    Delivered,
+    Event,
+    Line,
+    Placed,
+    Returned,
+    Shipped,
+)
+from services.orders.money import Money
+from services.orders.refusals import (
+    CANCELLED_BY_USER,
+    CancelledByUser,
+    DuplicateProducts,
+    IllegalTransition,
+    ProductNotFound,
+)
+from weft.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
 __all__ = [
-    "Action",
-    "CurrenciesDiffer",
-    "DuplicateProducts",
-    "Line",
-    "Money",
+    "FOLLOWED",
+    "REPEATS",
+    "TRANSITIONS",
     "Offer",
     "Order",
-    "OrderNotFound",
-    "PeerUnavailable",
-    "ProductNotFound",
+    "Recorded",
     "State",
-    "UserDeactivated",
-    "UserNotFound",
     "Wanted",
-    "place",
+    "after",
+    "changes",
+    "first",
+    "fold",
+    "priced",
     "require_distinct",
 ]
-
-NANOS: Final = 1_000_000_000
-
-
-class OrderNotFound(NotFound):
-    """The caller has no order with this id; somebody else may have."""
-
-    def __init__(self, order_id: object) -> None:
-        super().__init__(f"no order {order_id}", order_id=order_id)
-
-
-class ProductNotFound(NotFound):
-    """Products don't exist or are off sale; `violations` names the line of each, as does the metadata `lines`."""
-
-
-class DuplicateProducts(InvalidArgument):
-    """A product stands in more than one line; `violations` names each line after its first."""
-
-
-class CurrenciesDiffer(FailedPrecondition):
-    """The products are priced in different currencies, which have no sum."""
-
-
-class IllegalTransition(FailedPrecondition):
-    """The order's state does not allow it."""
-
-
-class UserDeactivated(FailedPrecondition):
-    """The caller's account may not be used any more."""
-
-    def __init__(self, user_id: str) -> None:
-        super().__init__(f"user {user_id} is deactivated", user_id=user_id)
-
-
-class UserNotFound(NotFound):
-    """The caller has no account."""
-
-    def __init__(self, user_id: str) -> None:
-        super().__init__(f"no user {user_id}", user_id=user_id)
-
-
-class PeerUnavailable(Unavailable):
-    """A service that is needed can't answer now; nothing was done."""
-
-    def __init__(self, peer: str, *, retry_after_s: float) -> None:
-        super().__init__(f"{peer} can't answer at the moment; try again", retry_after_s=retry_after_s, peer=peer)
-
-
-class Money(NamedTuple):
-    """A sum in a currency (ISO 4217): whole units, and nano units in [0, 999,999,999]. Never negative."""
-
-    currency: str
-    units: int
-    nanos: int
-
-    def times(self, factor: int) -> Money:
-        """Return *factor* times this, exactly."""
-        units, nanos = divmod((self.units * NANOS + self.nanos) * factor, NANOS)
-        return Money(self.currency, units, nanos)
-
-    def plus(self, other: Money) -> Money:
-        """Return the exact sum. Raises CurrenciesDiffer."""
-        if other.currency != self.currency:
-            raise CurrenciesDiffer("products in different currencies can't be in one order")
-        carry, nanos = divmod(self.nanos + other.nanos, NANOS)
-        return Money(self.currency, self.units + other.units + carry, nanos)
 
 
 class State(StrEnum):
     """Where an order stands."""
 
+    PENDING = "pending"
     CONFIRMED = "confirmed"
+    CANCELLING = "cancelling"
     CANCELLED = "cancelled"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
 
 
-class Action(StrEnum):
-    """What may be done to an order."""
-
-    CANCEL = "cancel"
-
-
-TRANSITIONS: Final[Mapping[tuple[State, Action], State]] = {
-    (State.CONFIRMED, Action.CANCEL): State.CANCELLED,
-    (State.CANCELLED, Action.CANCEL): State.CANCELLED,  # cancelling twice changes nothing
+TRANSITIONS: Final[Mapping[tuple[State | None, type[Any]], State]] = {
+    (None, Placed): State.PENDING,
+    (State.PENDING, Confirmed): State.CONFIRMED,
+    (State.PENDING, CancellationRequested): State.CANCELLING,
+    (State.PENDING, Cancelled): State.CANCELLED,
+    (State.CONFIRMED, CancellationRequested): State.CANCELLING,
+    (State.CANCELLING, CancellationRefused): State.CONFIRMED,
+    (State.CANCELLING, Cancelled): State.CANCELLED,
+    # A parcel that leaves while its order is being called off has won: shipping then refuses to call it off.
+    (State.CANCELLING, Shipped): State.SHIPPED,
+    # What tells of a step may have been lost in a dead-letter queue; what tells of the next one says it all.
+    (State.CANCELLING, Delivered): State.DELIVERED,
+    (State.CANCELLING, Returned): State.RETURNED,
+    (State.CONFIRMED, Shipped): State.SHIPPED,
+    (State.CONFIRMED, Delivered): State.DELIVERED,
+    (State.CONFIRMED, Returned): State.RETURNED,
+    (State.SHIPPED, Delivered): State.DELIVERED,
+    (State.SHIPPED, Returned): State.RETURNED,
+    (State.DELIVERED, Returned): State.RETURNED,
 }
-"""What is missing here is not allowed."""
+"""What an event makes of an order; what is missing here, and is no repeat, is not allowed."""
+
+REPEATS: Final = frozenset(
+    {
+        (State.CONFIRMED, Confirmed),
+        (State.CANCELLING, CancellationRequested),
+        (State.CANCELLED, CancellationRequested),
+        (State.CANCELLED, Cancelled),
+        # The parcel had won before shipping's refusal arrived.
+        (State.SHIPPED, CancellationRefused),
+        (State.DELIVERED, CancellationRefused),
+        (State.RETURNED, CancellationRefused),
+        (State.CONFIRMED, CancellationRefused),
+        # Told twice, or late.
+        (State.SHIPPED, Shipped),
+        (State.DELIVERED, Shipped),
+        (State.RETURNED, Shipped),
+        (State.DELIVERED, Delivered),
+        (State.RETURNED, Delivered),
+        (State.RETURNED, Returned),
+    }
+)
+"""Events that tell nothing new, and change nothing."""
+
+FOLLOWED: Final = frozenset({State.PENDING, State.CONFIRMED, State.CANCELLING, State.SHIPPED})
+"""States in which something is under way. What was delivered may come back one day, but nobody waits for that."""
+
+_VERBS: Final[Mapping[type[Any], str]] = {
+    Placed: "place",
+    Confirmed: "confirm",
+    CancellationRequested: "cancel",
+    CancellationRefused: "keep",
+    Cancelled: "cancel",
+    Shipped: "ship",
+    Delivered: "deliver",
+    Returned: "return",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,64 +145,137 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One product of an order, as it was when the order was placed."""
-
-    product_id: UUID
-    sku: str
-    name: str
-    unit_price: Money
-    quantity: int
-
-    @property
-    def total(self) -> Money:
-        return self.unit_price.times(self.quantity)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What one shopper bought. Only its state ever changes."""
+    """What one shopper bought."""
 
     order_id: UUID
     user_id: str
     state: State
     lines: tuple[Line, ...]
     total: Money
+    destination: Address | None
     create_time: datetime
     update_time: datetime
+    """When its state last changed."""
+    confirm_time: datetime | None = None
+    """When it became certain, whatever became of it later."""
+    cancel_reason: str = ""
+    """Why it is, or is being, called off; empty otherwise."""
+    version: int
+    """Number of events that made it so."""
 
-    def apply(self, action: Action, *, now: datetime) -> Order:
-        """Return the order after *action*; where that changes nothing, the order itself.
+    @property
+    def is_confirmed(self) -> bool:
+        """Tell whether it has ever been certain."""
+        return self.confirm_time is not None
 
-        Raises:
-            IllegalTransition: the order's state does not allow it.
-        """
-        state = TRANSITIONS.get((self.state, action))
-        if state is None:
-            raise IllegalTransition(f"an order that is {self.state} can't {action}", state=self.state, action=action)
-        return self if state is self.state else replace(self, state=state, update_time=now)
+    @property
+    def is_refused(self) -> bool:
+        """Tell whether it could never be had."""
+        return self.state is State.CANCELLED and not self.is_confirmed
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Tell whether a repeat of the request may place another order: not where the shopper called this one off."""
+        return self.is_refused and self.cancel_reason != CANCELLED_BY_USER
+
+    @property
+    def is_called_off(self) -> bool:
+        """Tell whether it is, or is being, cancelled."""
+        return self.state in (State.CANCELLING, State.CANCELLED)
+
+    @property
+    def unit_count(self) -> int:
+        return sum(line.quantity for line in self.lines)
+
+
+class Recorded(NamedTuple):
+    """One event of a history."""
+
+    version: int
+    """From 1 on, without gaps."""
+    event: Event
+    time: datetime
+
+
+def changes(order: Order, event: Event) -> bool:
+    """Return whether *event* may happen to *order* and would change it; False where it tells nothing new.
+
+    Raises:
+        CancelledByUser: it would be confirmed, and is being called off.
+        IllegalTransition: its state does not allow it.
+    """
+    if (order.state, type(event)) in REPEATS:
+        return False
+    if order.state is State.CANCELLING and not order.is_confirmed:
+        if isinstance(event, Confirmed):
+            raise CancelledByUser
+        if not isinstance(event, Cancelled):  # there is nothing that it could be again, and no parcel
+            raise _illegal(order.state, event)
+    if (order.state, type(event)) not in TRANSITIONS:
+        raise _illegal(order.state, event)
+    return True
+
+
+def after(order: Order, event: Event, *, now: datetime) -> Order:
+    """Return what *event* makes of *order*; its times never go back, whatever the clocks of replicas say."""
+    state = TRANSITIONS.get((order.state, type(event)))
+    if state is None:
+        raise _illegal(order.state, event)
+    time = max(now, order.update_time)
+    return replace(
+        order,
+        state=state,
+        version=order.version + 1,
+        update_time=time,
+        confirm_time=time if isinstance(event, Confirmed) else order.confirm_time,
+        cancel_reason=event.reason if isinstance(event, CancellationRequested | Cancelled) else "",
+    )
+
+
+def first(order_id: UUID, event: Event, *, now: datetime) -> Order:
+    """Return the order that begins with *event*."""
+    if not isinstance(event, Placed):
+        raise _illegal("not placed", event)
+    return Order(
+        order_id=order_id,
+        user_id=event.user_id,
+        state=TRANSITIONS[None, Placed],
+        lines=event.lines,
+        total=_total(event.lines),
+        destination=event.destination,
+        create_time=now,
+        update_time=now,
+        version=1,
+    )
+
+
+def fold(order_id: UUID, history: Iterable[Recorded]) -> Order | None:
+    """Return what a history, oldest first, says of an order; None where it is empty."""
+    order: Order | None = None
+    for _, event, time in history:
+        order = after(order, event, now=time) if order else first(order_id, event, now=time)
+    return order
 
 
 def require_distinct(lines: Sequence[Wanted]) -> None:
     """Raise DuplicateProducts if a product stands in more than one line."""
-    first: dict[UUID, int] = {}
+    places: dict[UUID, int] = {}
     violations = [
-        Violation(f"lines[{index}].productId", f"is the product of lines[{first[line.product_id]}] too")
+        Violation(f"lines[{index}].productId", f"is the product of lines[{places[line.product_id]}] too")
         for index, line in enumerate(lines)
-        if first.setdefault(line.product_id, index) != index
+        if places.setdefault(line.product_id, index) != index
     ]
     if violations:
         raise DuplicateProducts("each product may stand in one line only", violations=violations)
 
 
-def place(
-    lines: Sequence[Wanted], offers: Mapping[UUID, Offer], *, order_id: UUID, user_id: str, now: datetime
-) -> Order:
-    """Return the order for *lines*, at least one, at the prices of *offers*.
+def priced(lines: Sequence[Wanted], offers: Mapping[UUID, Offer]) -> tuple[Line, ...]:
+    """Return *lines*, at least one, at the prices of *offers*.
 
     Raises:
         ProductNotFound: for some lines there is no offer.
-        CurrenciesDiffer: the sum does not exist.
+        CurrenciesDiffer: they have no sum.
     """
     missing = [index for index, line in enumerate(lines) if line.product_id not in offers]
     if missing:
@@ -206,18 +287,12 @@ def place(
             product_ids=",".join(str(lines[index].product_id) for index in missing),
         )
     bought = tuple(_line(line, offers[line.product_id]) for line in lines)
-    total = bought[0].total
-    for line in bought[1:]:
-        total = total.plus(line.total)
-    return Order(
-        order_id=order_id,
-        user_id=user_id,
-        state=State.CONFIRMED,
-        lines=bought,
-        total=total,
-        create_time=now,
-        update_time=now,
-    )
+    _total(bought)
+    return bought
+
+
+def _total(lines: Sequence[Line]) -> Money:
+    return reduce(Money.plus, (line.total for line in lines))
 
 
 def _line(wanted: Wanted, offer: Offer) -> Line:
@@ -228,3 +303,8 @@ def _line(wanted: Wanted, offer: Offer) -> Line:
         unit_price=offer.unit_price,
         quantity=wanted.quantity,
     )
+
+
+def _illegal(state: str, event: Event) -> IllegalTransition:
+    verb = _VERBS[type(event)]
+    return IllegalTransition(f"an order that is {state} can't {verb}", state=state, action=verb)

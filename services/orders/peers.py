@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
+from shop.inventory.v1 import inventory_pb2, inventory_pb2_grpc
+from shop.payments.v1 import payments_pb2, payments_pb2_grpc
+from shop.shipping.v1 import shipping_pb2, shipping_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 
-from services.orders.domain import Money, Offer, PeerUnavailable, UserDeactivated, UserNotFound
+from services.orders.domain import Offer
+from services.orders.messages import address_message, money_message
+from services.orders.money import Money
+from services.orders.refusals import InsufficientStock, PeerUnavailable, UserDeactivated, UserNotFound
 from weft.client import PeerError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
+    from typing import TypeVar
 
+    from services.orders.domain import Order
+    from services.orders.events import Address
     from weft.client import Peers
 
-__all__ = ["Buyers", "Offers"]
+    T = TypeVar("T")
+
+__all__ = ["Buyers", "Inventory", "Offers", "Payments", "Shipping"]
 
 RETRY_AFTER_S: Final = 1.0
 _TROUBLE: Final = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
 """Codes of a peer that did nothing; DEADLINE_EXCEEDED is not among them: then it's our caller's time that is up."""
+_IN_DOUBT: Final = {*_TROUBLE, "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN", "CANCELLED"}
+"""Codes that leave open whether it was done."""
+_LINE: Final = re.compile(r"lines\[(\d+)\]")
 
 
 class Buyers:
@@ -63,6 +79,113 @@ class Offers:
         except PeerError as error:
             raise _understood(error) from error
         return {UUID(product.product_id): _offer(product) for product in response.products}
+
+
+class Inventory:
+    """Inventory, as orders knows it.
+
+    Each method here and below raises PeerUnavailable where it is open whether it was done, and the peer's own
+    PeerError where it was refused; a repeat with the same *request_id* does nothing twice.
+    """
+
+    def __init__(self, peers: Peers) -> None:
+        self._inventory: inventory_pb2_grpc.InventoryServiceAsyncStub = peers.stub(  # type: ignore[assignment]  # see Buyers
+            inventory_pb2_grpc.InventoryServiceStub, "inventory"
+        )
+
+    async def reserve(self, order: Order, request_id: str) -> datetime | None:
+        """Reserve what *order* is of; return until when that holds. Raises InsufficientStock too."""
+        request = inventory_pb2.ReserveStockRequest(
+            order_id=str(order.order_id),
+            lines=[inventory_pb2.StockLine(sku=line.sku, quantity=line.quantity) for line in order.lines],
+            request_id=request_id,
+        )
+        try:
+            response = await _judged(self._inventory.ReserveStock(request))
+        except PeerError as error:
+            if error.reason == "INSUFFICIENT_STOCK":
+                raise _insufficient(error, order) from error
+            raise
+        return response.expire_time.ToDatetime(UTC) if response.HasField("expire_time") else None
+
+    async def release(self, order_id: UUID, request_id: str) -> None:
+        request = inventory_pb2.ReleaseStockRequest(order_id=str(order_id), request_id=request_id)
+        await _judged(self._inventory.ReleaseStock(request))
+
+    async def commit(self, order_id: UUID, request_id: str) -> None:
+        request = inventory_pb2.CommitStockRequest(order_id=str(order_id), request_id=request_id)
+        await _judged(self._inventory.CommitStock(request))
+
+
+class Payments:
+    """Payments, as orders knows them."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._payments: payments_pb2_grpc.PaymentsServiceAsyncStub = peers.stub(  # type: ignore[assignment]  # see Buyers
+            payments_pb2_grpc.PaymentsServiceStub, "payments"
+        )
+
+    async def authorize(self, order: Order, payment_method: str, request_id: str) -> None:
+        request = payments_pb2.AuthorizePaymentRequest(
+            order_id=str(order.order_id),
+            user_id=order.user_id,
+            amount=money_message(order.total),
+            payment_method=payment_method,
+            request_id=request_id,
+        )
+        await _judged(self._payments.AuthorizePayment(request))
+
+    async def capture(self, order_id: UUID, request_id: str) -> None:
+        request = payments_pb2.CapturePaymentRequest(order_id=str(order_id), request_id=request_id)
+        await _judged(self._payments.CapturePayment(request))
+
+    async def void(self, order_id: UUID, request_id: str) -> None:
+        request = payments_pb2.VoidPaymentRequest(order_id=str(order_id), request_id=request_id)
+        await _judged(self._payments.VoidPayment(request))
+
+    async def refund(self, order_id: UUID, request_id: str) -> None:
+        request = payments_pb2.RefundPaymentRequest(order_id=str(order_id), request_id=request_id)
+        await _judged(self._payments.RefundPayment(request))
+
+
+class Shipping:
+    """Shipping, as orders knows it."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._shipping: shipping_pb2_grpc.ShippingServiceAsyncStub = peers.stub(  # type: ignore[assignment]  # see Buyers
+            shipping_pb2_grpc.ShippingServiceStub, "shipping"
+        )
+
+    async def schedule(self, order: Order, destination: Address, request_id: str) -> None:
+        request = shipping_pb2.ScheduleShipmentRequest(
+            order_id=str(order.order_id),
+            user_id=order.user_id,
+            destination=address_message(destination),
+            units=order.unit_count,
+            request_id=request_id,
+        )
+        await _judged(self._shipping.ScheduleShipment(request))
+
+    async def cancel(self, order_id: UUID, request_id: str) -> None:
+        request = shipping_pb2.CancelShipmentRequest(order_id=str(order_id), request_id=request_id)
+        await _judged(self._shipping.CancelShipment(request))
+
+
+async def _judged(call: Awaitable[T]) -> T:
+    """Return what *call* returns. Raises PeerUnavailable for what is in doubt, PeerError for what was refused."""
+    try:
+        return await call
+    except PeerError as error:
+        if error.code in _IN_DOUBT:
+            raise PeerUnavailable(error.peer, retry_after_s=error.retry_after_s) from error
+        raise
+
+
+def _insufficient(error: PeerError, order: Order) -> InsufficientStock:
+    """Return the refusal with lines and products named as our own caller named them: inventory knows neither."""
+    found = {int(match[1]) for each in error.violations if (match := _LINE.match(each.field))}
+    short = {index: order.lines[index].product_id for index in sorted(found) if index < len(order.lines)}
+    return InsufficientStock(error.message, short)
 
 
 def _offer(product: catalog_pb2.Product) -> Offer:

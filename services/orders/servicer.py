@@ -3,113 +3,115 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
-from uuid import UUID, uuid4
+from contextlib import aclosing
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money as MoneyMessage
 from shop.orders.v1 import orders_pb2 as pb
 from shop.orders.v1 import orders_pb2_grpc as pb_grpc
 
 from services import paging
-from services.orders import store
-from services.orders.domain import Action, Line, Money, Offer, Order, State, Wanted, place, require_distinct
-from weft.call import caller
-from weft.errors import ServiceError
+from services.orders import queries
+from services.orders.domain import State, Wanted
+from services.orders.messages import STATES, address_of, order_message, time_of
+from services.orders.ordering import Purchase
+from services.orders.queries import Search
+from weft.call import caller, current_call
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator
 
-    from services.orders.peers import Buyers, Offers
+    from services.orders.domain import Order
+    from services.orders.ordering import Ordering
     from weft.data import Database
     from weft.server import Context
 
 __all__ = ["OrdersServicer"]
 
 PAGE_SIZE: Final = 20
-_STATES: Final = {State.CONFIRMED: pb.Order.STATE_CONFIRMED, State.CANCELLED: pb.Order.STATE_CANCELLED}
+SEARCH_PAGE_SIZE: Final = 50
+MARGIN_S: Final = 0.2
+"""Of a call's time, for reading what has become of the order and answering."""
+_STATE_OF: Final = {number: state for state, number in STATES.items()}
+_UNDER_WAY: Final = {State.PENDING, State.CANCELLING}
 
 
 class OrdersServicer(pb_grpc.OrdersServiceServicer):
     """Translates; see the contract for what each method promises."""
 
-    def __init__(self, database: Database, buyers: Buyers, offers: Offers) -> None:
+    def __init__(self, database: Database, ordering: Ordering) -> None:
         self._database = database
-        self._buyers = buyers
-        self._offers = offers
+        self._ordering = ordering
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Context) -> pb.PlaceOrderResponse:
-        user_id = caller().subject
-        lines = [Wanted(product_id=UUID(line.product_id), quantity=line.quantity) for line in request.lines]
-        require_distinct(lines)
-        offers = await self._ask(user_id, lines)
-        order = place(lines, offers, order_id=uuid4(), user_id=user_id, now=datetime.now(UTC))
-        async with self._database.transaction() as tx:
-            await store.add_order(tx, order)
-        return pb.PlaceOrderResponse(order=_message(order))
+        order = await self._ordering.place(_purchase(request), until=_until())
+        return pb.PlaceOrderResponse(order=_answer(order))
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
-        order = await store.get_order(self._database, request.order_id, caller().subject)
-        return pb.GetOrderResponse(order=_message(order))
+        order = await queries.get_order(self._database, request.order_id, caller().subject)
+        return pb.GetOrderResponse(order=order_message(order))
 
     async def ListOrders(self, request: pb.ListOrdersRequest, context: Context) -> pb.ListOrdersResponse:
-        user_id = caller().subject
-        size = request.page_size or PAGE_SIZE
-        after = paging.decode(request.page_token, user_id, paging.time, UUID) if request.page_token else None
-        orders = await store.list_page(self._database, user_id, size + 1, after)
-        token = ""
-        if len(orders) > size:
-            last = orders[size - 1]
-            token = paging.encode(user_id, last.create_time, last.order_id)
-        return pb.ListOrdersResponse(orders=map(_message, orders[:size]), next_page_token=token)
+        search = Search(user_id=caller().subject)
+        orders, token = await self._page(search, request.page_size or PAGE_SIZE, request.page_token)
+        return pb.ListOrdersResponse(orders=map(order_message, orders), next_page_token=token)
+
+    async def SearchOrders(self, request: pb.SearchOrdersRequest, context: Context) -> pb.SearchOrdersResponse:
+        search = Search(
+            user_id=request.user_id or None,
+            state=_STATE_OF.get(request.state),
+            from_time=time_of(request.create_time_from) if request.HasField("create_time_from") else None,
+            to_time=time_of(request.create_time_to) if request.HasField("create_time_to") else None,
+        )
+        orders, token = await self._page(search, request.page_size or SEARCH_PAGE_SIZE, request.page_token)
+        return pb.SearchOrdersResponse(orders=map(order_message, orders), next_page_token=token)
+
+    async def WatchOrder(self, request: pb.WatchOrderRequest, context: Context) -> AsyncIterator[pb.WatchOrderResponse]:
+        async with aclosing(self._ordering.watch(UUID(request.order_id), caller().subject)) as orders:
+            async for order in orders:
+                yield pb.WatchOrderResponse(order=order_message(order))
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Context) -> pb.CancelOrderResponse:
-        async with self._database.transaction() as tx:
-            order = await store.lock_order(tx, UUID(request.order_id), caller().subject)
-            order = order.apply(Action.CANCEL, now=datetime.now(UTC))
-            await store.save_order(tx, order)
-        return pb.CancelOrderResponse(order=_message(order))
+        order = await self._ordering.cancel(UUID(request.order_id), caller().subject, until=_until())
+        return pb.CancelOrderResponse(order=_answer(order))
 
-    async def _ask(self, user_id: str, lines: Sequence[Wanted]) -> dict[UUID, Offer]:
-        """Return what is on sale of *lines* for a user who may buy, asking both peers at once."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._buyers.require_active(user_id))
-                offers = group.create_task(self._offers.find([line.product_id for line in lines]))
-        except* ServiceError as errors:
-            raise errors.exceptions[0] from None
-        return offers.result()
+    async def _page(self, search: Search, size: int, token: str) -> tuple[list[Order], str]:
+        """Return a page of *search*, and the token of the next one."""
+        scope = repr(search)
+        after = paging.decode(token, scope, paging.time, UUID) if token else None
+        found = await queries.list_page(self._database, search, size + 1, after)
+        if len(found) <= size:
+            return found, ""
+        last = found[size - 1]
+        return found[:size], paging.encode(scope, last.create_time, last.order_id)
 
 
-def _message(order: Order) -> pb.Order:
-    return pb.Order(
-        order_id=str(order.order_id),
-        user_id=order.user_id,
-        state=_STATES[order.state],
-        lines=map(_line, order.lines),
-        total=_money(order.total),
-        create_time=_timestamp(order.create_time),
-        update_time=_timestamp(order.update_time),
+def _purchase(request: pb.PlaceOrderRequest) -> Purchase:
+    anonymous = pb.PlaceOrderRequest()
+    anonymous.CopyFrom(request)
+    anonymous.request_id = ""
+    return Purchase(
+        user_id=caller().subject,
+        lines=tuple(Wanted(product_id=UUID(line.product_id), quantity=line.quantity) for line in request.lines),
+        destination=address_of(request.destination),
+        payment_method=request.payment_method,
+        request_id=request.request_id,
+        fingerprint=sha256(anonymous.SerializeToString(deterministic=True)).digest(),
     )
 
 
-def _line(line: Line) -> pb.OrderLine:
-    return pb.OrderLine(
-        product_id=str(line.product_id),
-        sku=line.sku,
-        name=line.name,
-        unit_price=_money(line.unit_price),
-        quantity=line.quantity,
-        total=_money(line.total),
-    )
+def _until() -> float:
+    """Return the instant by which an answer must be on its way, by the event loop's clock."""
+    call = current_call.get()
+    now_s = asyncio.get_running_loop().time()
+    remaining_s: Any = call.remaining_s() if call else None
+    assert remaining_s is not None, "the contract gives each of these methods a time"
+    return now_s + max(0.0, float(remaining_s) - MARGIN_S)
 
 
-def _money(money: Money) -> MoneyMessage:
-    return MoneyMessage(currency_code=money.currency, units=money.units, nanos=money.nanos)
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+def _answer(order: Order) -> pb.Order:
+    """Return the order for the caller; while it is under way the answer is not final, and a repeat asks anew."""
+    if order.state in _UNDER_WAY and (call := current_call.get()):
+        call.keep_answer = False
+    return order_message(order)

@@ -1,165 +1,146 @@
-"""Orders as rows. The transaction is the caller's; reads without one are hot and run outside any."""
+"""Histories of orders, and which request placed which, as rows. The transaction is the caller's."""
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import DateTime, Integer, Text, Uuid, bindparam, insert, select, tuple_, update
+from sqlalchemy import DateTime, Text, bindparam, delete, insert, select, text, update
+from sqlalchemy import Uuid as UuidType
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.orders.domain import Line, Money, Order, OrderNotFound, State
-from services.orders.tables import lines, orders
-from weft.data import Prepared, prepare
+from services.orders.domain import Order, Recorded, fold
+from services.orders.events import from_json, to_json, type_of
+from services.orders.refusals import OrderNotFound
+from services.orders.tables import order_events, payment_methods, placements
+from weft.data import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from uuid import UUID
 
     from weft.data import Database, Transaction
 
-__all__ = ["add_order", "get_order", "list_page", "lock_order", "save_order"]
+__all__ = [
+    "CHANNEL",
+    "Placement",
+    "add_payment_method",
+    "add_placement",
+    "append",
+    "delete_payment_method",
+    "find_order",
+    "find_payment_method",
+    "find_placement",
+    "get_order",
+    "lock_placement",
+    "recorded",
+    "replace_placement",
+]
 
-_ORDER: Final = (
-    orders.c.order_id,
-    orders.c.user_id,
-    orders.c.state,
-    orders.c.currency,
-    orders.c.total_units,
-    orders.c.total_nanos,
-    orders.c.create_time,
-    orders.c.update_time,
-)
-_LINE: Final = (
-    lines.c.product_id,
-    lines.c.sku,
-    lines.c.name,
-    lines.c.price_units,
-    lines.c.price_nanos,
-    lines.c.quantity,
-)
+CHANNEL: Final = "orders"
+"""Tells the id of every order that changes, when the change is committed."""
 
-_WHOLE: Final = select(*_ORDER, *_LINE).join_from(orders, lines)
-_BY_ID: Final = prepare(
-    _WHOLE.where(orders.c.order_id == bindparam("order_id"), orders.c.user_id == bindparam("user_id")).order_by(
-        lines.c.position
+_HISTORY: Final = select(
+    order_events.c.version, order_events.c.type, order_events.c.data, order_events.c.time
+).order_by(order_events.c.version)
+_HISTORY_OF: Final = prepare(_HISTORY.where(order_events.c.order_id == bindparam("order_id")))
+
+# A version that somebody else is adding is waited for: if they commit, ours is too late, and nothing is added.
+_APPEND: Final = text(
+    """
+    WITH appended AS (
+        INSERT INTO order_events (order_id, version, type, data, time)
+        VALUES (:order_id, :version, :type, :data, :time)
+        ON CONFLICT DO NOTHING
+        RETURNING order_id
     )
+    SELECT pg_notify(:channel, CAST(order_id AS text)) FROM appended
+    """
+).bindparams(
+    bindparam("order_id", type_=UuidType),
+    bindparam("type", type_=Text),
+    bindparam("data", type_=JSONB),
+    bindparam("time", type_=DateTime(timezone=True)),
+)
+
+_PLACEMENT: Final = select(placements.c.order_id, placements.c.fingerprint)
+_PLACEMENT_OF: Final = prepare(
+    _PLACEMENT.where(placements.c.user_id == bindparam("user_id"), placements.c.request_id == bindparam("request_id"))
+)
+_PAYMENT_METHOD_OF: Final = prepare(
+    select(payment_methods.c.payment_method).where(payment_methods.c.order_id == bindparam("order_id"))
 )
 
 
-def _page(*, after: bool) -> Prepared:
-    heads = select(*_ORDER).where(orders.c.user_id == bindparam("user_id", type_=Text))
-    if after:
-        heads = heads.where(
-            tuple_(orders.c.create_time, orders.c.order_id)
-            < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("order_id", type_=Uuid))
+class Placement(NamedTuple):
+    """What became of a request to place an order."""
+
+    order_id: UUID
+    fingerprint: bytes
+    """Digest of the request without its id."""
+
+
+async def find_order(tx: Transaction, order_id: UUID) -> Order | None:
+    """Return an order as its history says, which others may be adding to."""
+    rows = await tx.all(_HISTORY.where(order_events.c.order_id == order_id))
+    return fold(order_id, recorded(rows))
+
+
+async def get_order(database: Database, order_id: UUID) -> Order:
+    """Return an order as its history says, whoever's it is. Raises OrderNotFound."""
+    order = fold(order_id, recorded(await database.fetch_all(_HISTORY_OF, order_id=order_id)))
+    if order is None:
+        raise OrderNotFound(order_id)
+    return order
+
+
+async def append(tx: Transaction, order_id: UUID, entry: Recorded) -> bool:
+    """Add *entry* to a history; return False where it has another entry of that version, so is not what it was."""
+    version, event, time = entry
+    row = await tx.first(
+        _APPEND.bindparams(
+            order_id=order_id, version=version, type=type_of(event), data=to_json(event), time=time, channel=CHANNEL
         )
-    newest_first = (orders.c.create_time.desc(), orders.c.order_id.desc())
-    page = heads.order_by(*newest_first).limit(bindparam("limit", type_=Integer)).subquery("page")
-    whole = select(*page.c, *_LINE).join_from(page, lines, page.c.order_id == lines.c.order_id)
-    return prepare(whole.order_by(page.c.create_time.desc(), page.c.order_id.desc(), lines.c.position))
-
-
-_FIRST_PAGE: Final = _page(after=False)
-_NEXT_PAGE: Final = _page(after=True)
-
-
-async def get_order(database: Database, order_id: str, user_id: str) -> Order:
-    """Return one of the user's own orders. Raises OrderNotFound."""
-    found = _whole_orders(await database.fetch_all(_BY_ID, order_id=order_id, user_id=user_id))
-    if not found:
-        raise OrderNotFound(order_id)
-    return found[0]
-
-
-async def list_page(database: Database, user_id: str, limit: int, after: tuple[Any, ...] | None) -> list[Order]:
-    """Return up to *limit* orders of the user, newest first, that come after *after*: create_time, order_id."""
-    if after is None:
-        return _whole_orders(await database.fetch_all(_FIRST_PAGE, user_id=user_id, limit=limit))
-    create_time, order_id = after
-    rows = await database.fetch_all(
-        _NEXT_PAGE, user_id=user_id, limit=limit, create_time=create_time, order_id=order_id
     )
-    return _whole_orders(rows)
+    return row is not None
 
 
-async def add_order(tx: Transaction, order: Order) -> None:
-    row = {
-        "order_id": order.order_id,
-        "user_id": order.user_id,
-        "state": order.state.value,
-        "currency": order.total.currency,
-        "total_units": order.total.units,
-        "total_nanos": order.total.nanos,
-        "create_time": order.create_time,
-        "update_time": order.update_time,
-    }
-    await tx.execute(insert(orders).values(row))
-    await tx.execute(
-        insert(lines),
-        [
-            {
-                "order_id": order.order_id,
-                "position": position,
-                "product_id": line.product_id,
-                "sku": line.sku,
-                "name": line.name,
-                "price_units": line.unit_price.units,
-                "price_nanos": line.unit_price.nanos,
-                "quantity": line.quantity,
-            }
-            for position, line in enumerate(order.lines)
-        ],
-    )
+def recorded(rows: Iterable[Any]) -> Iterable[Recorded]:
+    """Return the entries of rows of version, type, data and time."""
+    return (Recorded(version, from_json(kind, data), time) for version, kind, data, time in rows)
 
 
-async def lock_order(tx: Transaction, order_id: UUID, user_id: str) -> Order:
-    """Read one of the user's own orders and hold it until the transaction ends. Raises OrderNotFound."""
-    statement = (
-        _WHOLE.where(orders.c.order_id == order_id, orders.c.user_id == user_id)
-        .order_by(lines.c.position)
-        .with_for_update(of=orders)
-    )
-    found = _whole_orders(await tx.all(statement))
-    if not found:
-        raise OrderNotFound(order_id)
-    return found[0]
+async def find_placement(database: Database, user_id: str, request_id: str) -> Placement | None:
+    row = await database.fetch_one(_PLACEMENT_OF, user_id=user_id, request_id=request_id)
+    return Placement(row["order_id"], bytes(row["fingerprint"])) if row else None
 
 
-async def save_order(tx: Transaction, order: Order) -> None:
-    """Write what can change of *order*: its state."""
-    await tx.execute(
-        update(orders)
-        .where(orders.c.order_id == order.order_id)
-        .values(state=order.state.value, update_time=order.update_time)
-    )
+async def add_placement(tx: Transaction, user_id: str, request_id: str, placement: Placement) -> bool:
+    """Say what a request places; return False where that is said already. Waits for a concurrent one to commit."""
+    row = upsert(placements).values(user_id=user_id, request_id=request_id, **placement._asdict())
+    return await tx.execute(row.on_conflict_do_nothing()) > 0
 
 
-def _whole_orders(rows: Iterable[Iterable[Any]]) -> list[Order]:
-    """Return the orders of rows that hold one line each, those of an order following one another."""
-    width = len(_ORDER)
-    return [
-        _order(head, [row[width:] for row in group])
-        for head, group in groupby(map(tuple, rows), key=lambda row: row[:width])
-    ]
+async def lock_placement(tx: Transaction, user_id: str, request_id: str) -> Placement:
+    """Read a placement that nobody else may change until the transaction ends."""
+    of_request = (placements.c.user_id == user_id, placements.c.request_id == request_id)
+    row = await tx.one(_PLACEMENT.where(*of_request).with_for_update())
+    return Placement(row.order_id, bytes(row.fingerprint))
 
 
-def _order(head: Sequence[Any], bought: Iterable[Sequence[Any]]) -> Order:
-    order_id, user_id, state, currency, total_units, total_nanos, create_time, update_time = head
-    return Order(
-        order_id=order_id,
-        user_id=user_id,
-        state=State(state),
-        lines=tuple(
-            Line(
-                product_id=product_id,
-                sku=sku,
-                name=name,
-                unit_price=Money(currency, units, nanos),
-                quantity=quantity,
-            )
-            for product_id, sku, name, units, nanos, quantity in bought
-        ),
-        total=Money(currency, total_units, total_nanos),
-        create_time=create_time,
-        update_time=update_time,
-    )
+async def replace_placement(tx: Transaction, user_id: str, request_id: str, placement: Placement) -> None:
+    of_request = (placements.c.user_id == user_id, placements.c.request_id == request_id)
+    await tx.execute(update(placements).where(*of_request).values(**placement._asdict()))
+
+
+async def add_payment_method(tx: Transaction, order_id: UUID, payment_method: str) -> None:
+    await tx.execute(insert(payment_methods).values(order_id=order_id, payment_method=payment_method))
+
+
+async def find_payment_method(database: Database, order_id: UUID) -> str | None:
+    row = await database.fetch_one(_PAYMENT_METHOD_OF, order_id=order_id)
+    return str(row["payment_method"]) if row else None
+
+
+async def delete_payment_method(tx: Transaction, order_id: UUID) -> None:
+    await tx.execute(delete(payment_methods).where(payment_methods.c.order_id == order_id))

@@ -10,16 +10,32 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
     Uuid,
+    func,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["lines", "metadata", "orders"]
+__all__ = ["lines", "metadata", "order_events", "orders", "payment_methods", "placements"]
 
 metadata = MetaData()
 
+# What orders are made of. Rows are added and never changed; of two that add the same version, one is too late.
+order_events = Table(
+    "order_events",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),  # from 1 on, without gaps
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+    CheckConstraint("version > 0", name="order_events_version"),
+)
+
+# What is derived from that, to be read: `projections` keeps it, and can make it anew.
 orders = Table(
     "orders",
     metadata,
@@ -32,8 +48,17 @@ orders = Table(
     Column("total_nanos", Integer, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
-    CheckConstraint("state in ('confirmed', 'cancelled')", name="orders_state"),
+    Column("confirm_time", DateTime(timezone=True)),
+    Column("cancel_reason", Text, nullable=False),
+    Column("destination", JSONB(none_as_null=True)),  # NULL in orders from before there were shipments
+    Column("version", Integer, nullable=False),
+    CheckConstraint(
+        "state in ('pending', 'confirmed', 'cancelling', 'cancelled', 'shipped', 'delivered', 'returned')",
+        name="orders_state",
+    ),
     Index("orders_by_user", "user_id", "create_time", "order_id"),
+    Index("orders_by_state", "state", "create_time", "order_id"),
+    Index("orders_by_time", "create_time", "order_id"),
 )
 
 lines = Table(
@@ -53,4 +78,23 @@ lines = Table(
     Column("price_nanos", Integer, nullable=False),
     Column("quantity", Integer, nullable=False),
     CheckConstraint("quantity > 0", name="order_lines_quantity"),
+)
+
+# Which order a request placed, so that its repeats join it while it is not answered yet.
+placements = Table(
+    "placements",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# What to pay an order with, until its money is held or it is off. Nowhere else, so that it is gone then.
+payment_methods = Table(
+    "payment_methods",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("payment_method", Text, nullable=False),
 )

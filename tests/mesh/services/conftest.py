@@ -12,23 +12,21 @@ import pytest
 from argon2 import PasswordHasher
 from google.type.money_pb2 import Money
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
-from shop.orders.v1 import orders_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 from sqlalchemy import text
 
 import services
 from services.catalog.servicer import CatalogServicer
-from services.orders.peers import Buyers, Offers
-from services.orders.servicer import OrdersServicer
+from services.orders.saga import Pace
 from services.users.passwords import Passwords
 from services.users.servicer import UsersServicer
+from tests.mesh.services import orders_peers
 from tests.mesh.services.calls import KEY, Calls, product
-from weft.client import Peers
+from tests.mesh.services.orders_parts import QUICK, STEADY, Fulfilment, Orders, Shop, replica, served
 from weft.data import Database
 from weft.data.cache import Cache, open_cache
 from weft.data.migrate import migrate
 from weft.security import TokenIssuer
-from weft.telemetry import Tracing
 from weft.testing import TestServer, serving
 
 if TYPE_CHECKING:
@@ -93,19 +91,6 @@ class Catalog:
             catalog_pb2.CreateProductRequest(product=product(sku, price, **fields))
         )
         return response.product  # type: ignore[no-any-return]  # stubs of tests are untyped
-
-
-@dataclass(frozen=True, kw_only=True)
-class Orders:
-    """The orders service at work, with users and catalog."""
-
-    server: TestServer
-    users: Users
-    catalog: Catalog
-    database: Database
-
-    def as_user(self, user_id: str) -> Calls:
-        return Calls(orders_pb2_grpc.OrdersServiceStub(self.server.channel), self.server.token(user_id))
 
 
 @pytest.fixture(scope="session", name="database_url")
@@ -188,11 +173,37 @@ async def _orders(
     empty_database: Callable[[str], Awaitable[Database]], users: Users, catalog: Catalog
 ) -> AsyncIterator[Orders]:
     database = await empty_database("orders")
-    targets = {"users": users.server.target, "catalog": catalog.server.target}
-    async with Peers(Tracing("test"), targets) as peers:
-        servicer = OrdersServicer(database, Buyers(peers), Offers(peers))
-        async with serving({"shop.orders.v1.OrdersService": servicer}, database=database, key=KEY) as server:
-            yield Orders(server=server, users=users, catalog=catalog, database=database)
+    async with Fulfilment.running() as fulfilment:
+        targets = {"users": users.server.target, "catalog": catalog.server.target, **fulfilment.targets}
+        async with replica(database, targets) as only:
+            yield Orders(
+                replica=only, users=users, catalog=catalog, fulfilment=fulfilment, database=database, targets=targets
+            )
+
+
+@pytest.fixture(name="shop")
+async def _shop(empty_database: Callable[[str], Awaitable[Database]]) -> AsyncIterator[Shop]:
+    """Orders, where all of its peers are fakes."""
+    async with _shop_of(await empty_database("orders"), STEADY) as shop:
+        yield shop
+
+
+@pytest.fixture(name="hasty_shop")
+async def _hasty_shop(empty_database: Callable[[str], Awaitable[Database]]) -> AsyncIterator[Shop]:
+    """The same, where nobody is waited for for long."""
+    async with _shop_of(await empty_database("orders"), QUICK) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def _shop_of(database: Database, pace: Pace) -> AsyncIterator[Shop]:
+    async with (
+        Fulfilment.running() as fulfilment,
+        served(users=orders_peers.Users(), catalog=orders_peers.Catalog()) as others,
+    ):
+        targets = {**others, **fulfilment.targets}
+        async with replica(database, targets, pace=pace) as only:
+            yield Shop(replica=only, fulfilment=fulfilment, database=database, targets=targets)
 
 
 @pytest.fixture(name="eventually")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from services import local
 from tests.mesh.services.calls import Calls, euros, refusal
 from weft.client import Peers
 from weft.config import ConfigError
+from weft.events.outbox import Outbox
 from weft.security import SigningKey, TokenVerifier
 from weft.server import Parts, Runtime
 from weft.telemetry import Tracing
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def built(service: str, url: str, env: Mapping[str, str]) -> AsyncIterator[Parts]:
     main = import_module(f"services.{service}.__main__")
-    async with Peers(Tracing("test")) as peers:
-        runtime = Runtime(name=main.service.name, env=env, database_url=url, peers=peers)
+    tracing = Tracing("test")
+    async with Peers(tracing) as peers:
+        outbox = Outbox(main.service.name)
+        name = main.service.name
+        runtime = Runtime(name=name, env=env, database_url=url, peers=peers, tracing=tracing, outbox=outbox)
         async with main.service.build(runtime) as parts:
             yield parts
 
@@ -62,7 +67,7 @@ async def _empty_url(
     return make
 
 
-@pytest.mark.parametrize("name", ["users", "catalog", "orders"])
+@pytest.mark.parametrize("name", ["users", "catalog", "orders", "inventory", "payments", "shipping"])
 def test_a_service_is_named_as_its_contract_says_and_has_migrations(name: str) -> None:
     service = import_module(f"services.{name}.__main__").service
 
@@ -135,7 +140,7 @@ async def test_orders_needs_no_settings(empty_url: Callable[[str], Awaitable[str
 def test_what_is_prepared_is_kept_and_secret(tmp_path: Path) -> None:
     first, second = local.prepare(tmp_path), local.prepare(tmp_path)
 
-    assert first == second
+    assert first.env["users"] == second.env["users"]
     assert len(first.env["users"]["USERS_ADMIN_PASSWORD"]) >= 20
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "keys").iterdir()}
     assert modes["signing.pem"] == modes["admin-password"] == 0o600
@@ -159,6 +164,7 @@ class Rest:
     def __init__(self, password: str) -> None:
         self.password = password
         self.skus: set[str] = set()
+        self.delivered: Counter[str] = Counter()
 
     async def login(self, request: web.Request) -> web.Response:
         assert await request.json() == {"email": local.ADMIN_EMAIL, "password": self.password}
@@ -172,12 +178,28 @@ class Rest:
         self.skus.add(product["sku"])
         return web.json_response({"product": product})
 
+    async def stock(self, request: web.Request) -> web.Response:
+        sku = request.match_info["sku"]
+        return web.json_response({"stock": {"sku": sku}}, status=200 if sku in self.delivered else 404)
+
+    async def adjust(self, request: web.Request) -> web.Response:
+        self.delivered[request.match_info["sku"]] += (await request.json())["delta"]
+        assert request.headers["idempotency-key"]
+        return web.json_response({})
+
 
 async def test_a_shop_is_filled_once(tmp_path: Path) -> None:
     password = local.prepare(tmp_path).env["users"]["USERS_ADMIN_PASSWORD"]
     rest = Rest(password)
     app = web.Application()
-    app.add_routes([web.post("/v1/users:login", rest.login), web.post("/v1/products", rest.create)])
+    app.add_routes(
+        [
+            web.post("/v1/users:login", rest.login),
+            web.post("/v1/products", rest.create),
+            web.get("/v1/stock/{sku}", rest.stock),
+            web.post("/v1/stock/{sku}:adjust", rest.adjust),
+        ]
+    )
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -190,6 +212,8 @@ async def test_a_shop_is_filled_once(tmp_path: Path) -> None:
         await runner.cleanup()
 
     assert len(rest.skus) == len(local.PRODUCTS) == 12
+    assert set(rest.delivered.values()) == {local.FIRST_DELIVERY}
+    assert rest.delivered.keys() == rest.skus
     assert rows == [[("admin", f"{local.ADMIN_EMAIL} / {password}")]] * 2
 
 

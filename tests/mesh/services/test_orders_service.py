@@ -8,33 +8,21 @@ import pytest
 from shop.catalog.v1 import catalog_pb2
 from shop.orders.v1 import orders_pb2 as pb
 from shop.orders.v1 import orders_pb2_grpc
+from shop.shipping.v1 import shipping_pb2
 from shop.users.v1 import users_pb2
 from sqlalchemy import text
 
-from services.orders.peers import Buyers, Offers
-from services.orders.servicer import OrdersServicer
-from tests.mesh.services.calls import KEY, Calls, euros, outcome, refusal
-from weft.client import Peers
-from weft.telemetry import Tracing
-from weft.testing import serving
+from tests.mesh.services.calls import Calls, euros, outcome, refusal
+from tests.mesh.services.orders_parts import HOME, Orders, order_request, replica
 
 if TYPE_CHECKING:
-    from tests.mesh.services.conftest import Catalog, Orders, Users
+    from tests.mesh.services.conftest import Catalog, Users
     from weft.data import Database
-
-
-def order_request(*lines: tuple[str, int], request_id: str = "") -> pb.PlaceOrderRequest:
-    wanted = [pb.PlaceOrderLine(product_id=product_id, quantity=quantity) for product_id, quantity in lines]
-    return pb.PlaceOrderRequest(lines=wanted, request_id=request_id)
 
 
 async def count(database: Database, table: str = "orders") -> int:
     async with database.transaction() as tx:
         return int(await tx.scalar(text(f"select count(*) from {table}")))
-
-
-async def shopper(orders: Orders, email: str = "ada@example.com") -> Calls:
-    return orders.as_user((await orders.users.given(email)).user.user_id)
 
 
 async def test_an_order_holds_what_was_bought_and_what_it_cost(orders: Orders) -> None:
@@ -44,7 +32,8 @@ async def test_an_order_holds_what_was_bought_and_what_it_cost(orders: Orders) -
 
     order = (await orders.as_user(user_id).PlaceOrder(order_request((pot.product_id, 999), (mug.product_id, 3)))).order
 
-    assert (order.user_id, order.state) == (user_id, pb.Order.STATE_CONFIRMED)
+    assert (order.user_id, order.state, order.cancel_reason) == (user_id, pb.Order.STATE_CONFIRMED, "")
+    assert order.destination == HOME
     assert [
         (line.product_id, line.sku, line.name, line.unit_price, line.quantity, line.total) for line in order.lines
     ] == [
@@ -52,12 +41,12 @@ async def test_an_order_holds_what_was_bought_and_what_it_cost(orders: Orders) -
         (mug.product_id, "MUG", "Mug", euros("14.99"), 3, euros("44.97")),
     ]
     assert order.total == euros("48995.970000999")
-    assert order.create_time == order.update_time
+    assert order.create_time.ToDatetime() < order.update_time.ToDatetime()
     assert (await orders.as_user(user_id).GetOrder(pb.GetOrderRequest(order_id=order.order_id))).order == order
 
 
 async def test_an_order_keeps_its_price_when_the_product_changes_and_goes(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG", "14.50")
     order = (await me.PlaceOrder(order_request((mug.product_id, 2)))).order
     change = catalog_pb2.ProductChange(price=euros("99"), name="Dearer")
@@ -72,7 +61,7 @@ async def test_an_order_keeps_its_price_when_the_product_changes_and_goes(orders
 
 
 async def test_every_line_whose_product_is_unknown_or_off_sale_is_named_and_nothing_is_bought(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug, gone = await orders.catalog.given("MUG"), await orders.catalog.given("GONE")
     await orders.catalog.admin.DeleteProduct(catalog_pb2.DeleteProductRequest(product_id=gone.product_id))
     unknown = str(uuid4())
@@ -86,7 +75,7 @@ async def test_every_line_whose_product_is_unknown_or_off_sale_is_named_and_noth
 
 
 async def test_every_line_that_repeats_a_product_is_named(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG")
 
     error = await refusal(me.PlaceOrder(order_request((mug.product_id, 1), (mug.product_id.upper(), 2))))
@@ -98,7 +87,7 @@ async def test_every_line_that_repeats_a_product_is_named(orders: Orders) -> Non
 
 @pytest.mark.parametrize("quantity", [0, -1, 1000])
 async def test_a_quantity_is_between_1_and_999(orders: Orders, quantity: int) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
 
     error = await refusal(me.PlaceOrder(order_request((str(uuid4()), quantity))))
 
@@ -107,9 +96,27 @@ async def test_a_quantity_is_between_1_and_999(orders: Orders, quantity: int) ->
 
 
 async def test_an_order_has_a_line(orders: Orders) -> None:
-    error = await refusal((await shopper(orders)).PlaceOrder(pb.PlaceOrderRequest()))
+    request = order_request()
+
+    error = await refusal((await orders.shopper()).PlaceOrder(request))
 
     assert [violation.field for violation in error.violations] == ["lines"]
+
+
+async def test_an_order_has_a_payment_method_and_a_destination(orders: Orders) -> None:
+    line = pb.PlaceOrderLine(product_id=str(uuid4()), quantity=1)
+    address = shipping_pb2.Address(recipient="Ada", country_code="gb")
+
+    nothing = await refusal((await orders.shopper()).PlaceOrder(pb.PlaceOrderRequest(lines=[line])))
+    half = pb.PlaceOrderRequest(lines=[line], payment_method="pm_1", destination=address)
+    incomplete = await refusal((await orders.shopper("bob@example.com")).PlaceOrder(half))
+
+    assert [violation.field for violation in nothing.violations] == ["paymentMethod", "destination"]
+    assert [violation.field for violation in incomplete.violations] == [
+        "destination.streetLines",
+        "destination.city",
+        "destination.countryCode",
+    ]
 
 
 async def test_a_deactivated_user_buys_nothing(orders: Orders) -> None:
@@ -141,13 +148,10 @@ async def test_while_a_peer_is_away_nothing_is_bought_and_the_caller_may_try_aga
 ) -> None:
     user_id = (await users.given()).user.user_id
     mug = await catalog.given("MUG")
-    targets = {"users": users.server.target, "catalog": catalog.server.target, missing: "127.0.0.1:1"}
+    targets = {**orders.targets, missing: "127.0.0.1:1"}
 
-    async with Peers(Tracing("test"), targets) as peers:
-        servicer = OrdersServicer(orders.database, Buyers(peers), Offers(peers))
-        async with serving({"shop.orders.v1.OrdersService": servicer}, database=orders.database, key=KEY) as server:
-            me = Calls(orders_pb2_grpc.OrdersServiceStub(server.channel), server.token(user_id))
-            error = await refusal(me.PlaceOrder(order_request((mug.product_id, 1))))
+    async with replica(orders.database, targets) as lonely:
+        error = await refusal(lonely.as_user(user_id).PlaceOrder(order_request((mug.product_id, 1))))
 
     assert (error.code, error.reason) == ("UNAVAILABLE", "PEER_UNAVAILABLE")
     assert error.metadata == {"peer": missing}
@@ -156,7 +160,7 @@ async def test_while_a_peer_is_away_nothing_is_bought_and_the_caller_may_try_aga
 
 
 async def test_a_repeated_request_buys_once(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG")
     request = order_request((mug.product_id, 1), request_id="basket-1")
 
@@ -168,7 +172,7 @@ async def test_a_repeated_request_buys_once(orders: Orders) -> None:
 
 
 async def test_the_same_request_sent_ten_times_at_once_buys_once(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG")
     start = asyncio.Event()
 
@@ -197,7 +201,7 @@ async def test_a_failed_request_may_succeed_when_repeated(orders: Orders) -> Non
 
 
 async def test_the_orders_of_others_do_not_exist(orders: Orders) -> None:
-    ada, bob = await shopper(orders), await shopper(orders, "bob@example.com")
+    ada, bob = await orders.shopper(), await orders.shopper("bob@example.com")
     mug = await orders.catalog.given("MUG")
     order = (await ada.PlaceOrder(order_request((mug.product_id, 1)))).order
 
@@ -224,7 +228,7 @@ async def test_orders_are_for_users_with_a_token(orders: Orders) -> None:
 
 
 async def test_orders_are_listed_newest_first_while_more_are_placed(orders: Orders) -> None:
-    ada, bob = await shopper(orders), await shopper(orders, "bob@example.com")
+    ada, bob = await orders.shopper(), await orders.shopper("bob@example.com")
     mug, pot = await orders.catalog.given("MUG"), await orders.catalog.given("POT")
     request = order_request((mug.product_id, 1), (pot.product_id, 2))
     expected = [(await ada.PlaceOrder(request)).order for _ in range(7)][::-1]
@@ -244,7 +248,7 @@ async def test_orders_are_listed_newest_first_while_more_are_placed(orders: Orde
 
 
 async def test_a_page_token_is_its_owners_only(orders: Orders) -> None:
-    ada, bob = await shopper(orders), await shopper(orders, "bob@example.com")
+    ada, bob = await orders.shopper(), await orders.shopper("bob@example.com")
     mug = await orders.catalog.given("MUG")
     for _ in range(2):
         await ada.PlaceOrder(order_request((mug.product_id, 1)))
@@ -256,7 +260,7 @@ async def test_a_page_token_is_its_owners_only(orders: Orders) -> None:
 
 
 async def test_cancelling_twice_changes_nothing(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG")
     order = (await me.PlaceOrder(order_request((mug.product_id, 1)))).order
     request = pb.CancelOrderRequest(order_id=order.order_id)
@@ -270,7 +274,7 @@ async def test_cancelling_twice_changes_nothing(orders: Orders) -> None:
 
 
 async def test_of_cancellations_at_once_all_answer_the_same(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG")
     order = (await me.PlaceOrder(order_request((mug.product_id, 1)))).order
     start = asyncio.Event()
@@ -287,7 +291,7 @@ async def test_of_cancellations_at_once_all_answer_the_same(orders: Orders) -> N
 
 
 async def test_a_hundred_lines_are_bought_in_one_order(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     products = [await orders.catalog.given(f"THING-{number}", str(number)) for number in range(100)]
 
     order = (await me.PlaceOrder(order_request(*((each.product_id, 1) for each in products)))).order
@@ -297,7 +301,7 @@ async def test_a_hundred_lines_are_bought_in_one_order(orders: Orders) -> None:
 
 
 async def test_a_statement_that_fails_buys_nothing_and_the_request_may_be_repeated(orders: Orders) -> None:
-    me = await shopper(orders)
+    me = await orders.shopper()
     mug = await orders.catalog.given("MUG")
     async with orders.database.transaction() as tx:
         await tx.execute(text("alter table order_lines add constraint nothing_sells check (quantity < 0) not valid"))

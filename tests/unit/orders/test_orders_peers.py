@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 from google.type.money_pb2 import Money as MoneyMessage
 from shop.catalog.v1 import catalog_pb2
+from shop.inventory.v1 import inventory_pb2
 from shop.users.v1 import users_pb2
 
-from services.orders.domain import Money, Offer, PeerUnavailable, UserDeactivated, UserNotFound
-from services.orders.peers import Buyers, Offers
+from services.orders.domain import Offer, Order, first
+from services.orders.events import Address, Line, Placed
+from services.orders.money import Money
+from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
+from services.orders.refusals import InsufficientStock, PeerUnavailable, UserDeactivated, UserNotFound
 from weft.client import PeerError
+from weft.errors import Violation
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+HOME = Address(recipient="Ada", street_lines=("1 Street",), postal_code="1", city="London", country_code="GB")
 MUG = UUID(int=7)
 
 
@@ -25,13 +34,10 @@ class Peer:
     def stub(self, _stub_class: object, _peer: str) -> Any:
         return self
 
-    async def GetMe(self, request: object) -> object:
-        return self._answered(request)
+    def __getattr__(self, _method: str) -> Any:
+        return self._answered
 
-    async def BatchGetProducts(self, request: object) -> object:
-        return self._answered(request)
-
-    def _answered(self, request: object) -> object:
+    async def _answered(self, request: object) -> object:
         self.requests.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -88,3 +94,84 @@ async def test_offers_are_the_catalogs_products_by_id() -> None:
 
     assert offers == {MUG: Offer(sku="MUG", name="Mug", unit_price=Money("EUR", 14, 500_000_000))}
     assert peer.requests == [catalog_pb2.BatchGetProductsRequest(product_ids=[str(MUG)])]
+
+
+def order(*quantities: int) -> Order:
+    """Return an order of product 0, 1, and so on."""
+    lines = [
+        Line(
+            product_id=UUID(int=number), sku=f"SKU-{number}", name="Thing", unit_price=Money("EUR", 2, 0), quantity=each
+        )
+        for number, each in enumerate(quantities)
+    ]
+    return first(UUID(int=9), Placed(user_id="ada", lines=tuple(lines), destination=HOME), now=NOW)
+
+
+CALLS: list[Callable[[Any], Awaitable[Any]]] = [
+    lambda peer: Inventory(peer).reserve(order(1), "r"),
+    lambda peer: Inventory(peer).release(MUG, "r"),
+    lambda peer: Inventory(peer).commit(MUG, "r"),
+    lambda peer: Payments(peer).authorize(order(1), "pm_1", "r"),
+    lambda peer: Payments(peer).capture(MUG, "r"),
+    lambda peer: Payments(peer).void(MUG, "r"),
+    lambda peer: Payments(peer).refund(MUG, "r"),
+    lambda peer: Shipping(peer).schedule(order(1), HOME, "r"),
+    lambda peer: Shipping(peer).cancel(MUG, "r"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "code",
+    ["UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED"],
+)
+async def test_what_may_have_been_done_is_in_doubt_whoever_was_asked(
+    call: Callable[[Any], Awaitable[Any]], code: str
+) -> None:
+    with pytest.raises(PeerUnavailable) as raised:
+        await call(peers(PeerError("peer", code, "no", reason="WHATEVER", retry_after_s=3.0)))
+
+    assert (raised.value.code, raised.value.reason) == ("UNAVAILABLE", "PEER_UNAVAILABLE")
+    assert (raised.value.metadata, raised.value.retry_after_s) == ({"peer": "peer"}, 3.0)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("code", ["FAILED_PRECONDITION", "NOT_FOUND", "INVALID_ARGUMENT", "PERMISSION_DENIED"])
+async def test_a_refusal_stays_what_it_is(call: Callable[[Any], Awaitable[Any]], code: str) -> None:
+    refusal = PeerError("peer", code, "no", reason="SOME_REASON")
+
+    with pytest.raises(PeerError) as raised:
+        await call(peers(refusal))
+
+    assert raised.value is refusal
+
+
+async def test_goods_that_are_short_are_named_by_our_lines_and_products() -> None:
+    fields = ["lines[2].quantity", "lines[0].quantity", "lines[7].quantity", "sku"]
+    refusal = PeerError(
+        "inventory", "FAILED_PRECONDITION", "too few", reason="INSUFFICIENT_STOCK",
+        violations=[Violation(each, "only 0 on hand") for each in fields],
+    )  # fmt: skip
+
+    with pytest.raises(InsufficientStock) as raised:
+        await Inventory(peers(refusal)).reserve(order(1, 1, 1), "r")
+
+    assert raised.value.metadata == {"lines": "0,2", "product_ids": f"{UUID(int=0)},{UUID(int=2)}"}
+
+
+async def test_a_reservation_says_until_when_it_holds() -> None:
+    response = inventory_pb2.ReserveStockResponse()
+    response.expire_time.FromDatetime(NOW)
+
+    assert await Inventory(peers(response)).reserve(order(1), "r") == NOW
+    assert await Inventory(peers(inventory_pb2.ReserveStockResponse())).reserve(order(1), "r") is None
+
+
+async def test_a_parcel_is_known_by_its_order_and_knows_how_much_it_holds() -> None:
+    peer = peers(None)
+
+    await Shipping(peer).schedule(order(2, 3), HOME, "r")
+
+    (request,) = peer.requests
+    assert (request.order_id, request.user_id, request.units, request.request_id) == (str(UUID(int=9)), "ada", 5, "r")
+    assert (request.destination.city, request.destination.street_lines) == ("London", ["1 Street"])

@@ -27,9 +27,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
+from shop.shipping.v1 import shipping_pb2 as shop_dot_shipping_dot_v1_dot_shipping__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/orders.proto\x12\x0eshop.orders.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"\xcf\x02\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.Order.State\x12(\n\x05lines\x18\x04 \x03(\x0b\x32\x19.shop.orders.v1.OrderLine\x12!\n\x05total\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_CONFIRMED\x10\x01\x12\x13\n\x0fSTATE_CANCELLED\x10\x02\"\x97\x01\n\tOrderLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08quantity\x18\x05 \x01(\x05\x12!\n\x05total\x18\x06 \x01(\x0b\x32\x12.google.type.Money\"~\n\x11PlaceOrderRequest\x12;\n\x05lines\x18\x01 \x03(\x0b\x32\x1e.shop.orders.v1.PlaceOrderLineB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x38\x01@d\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"^\n\x0ePlaceOrderLine\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\x08quantity\x18\x02 \x01(\x05\x42\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00\x38\x8f@\":\n\x12PlaceOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"/\n\x0fGetOrderRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"8\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"[\n\x11ListOrdersRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"T\n\x12ListOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.shop.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x12\x43\x61ncelOrderRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\";\n\x13\x43\x61ncelOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order2\x98\x04\n\rOrdersService\x12t\n\nPlaceOrder\x12!.shop.orders.v1.PlaceOrderRequest\x1a\".shop.orders.v1.PlaceOrderResponse\"\x1f\xea\xc7\x18\x06\x08\x02\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02\x0f\"\n/v1/orders:\x01*\x12}\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\".\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12x\n\nListOrders\x12!.shop.orders.v1.ListOrdersRequest\x1a\".shop.orders.v1.ListOrdersResponse\"#\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x89\x01\n\x0b\x43\x61ncelOrder\x12\".shop.orders.v1.CancelOrderRequest\x1a#.shop.orders.v1.CancelOrderResponse\"1\xea\xc7\x18\x06\x08\x02\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02!\"\x1c/v1/orders/{order_id}:cancel:\x01*\x1a\x0c\xea\xc7\x18\x08\n\x06ordersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/orders.proto\x12\x0eshop.orders.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\x1a\x1fshop/shipping/v1/shipping.proto\"\xfc\x03\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.Order.State\x12(\n\x05lines\x18\x04 \x03(\x0b\x32\x19.shop.orders.v1.OrderLine\x12!\n\x05total\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcancel_reason\x18\x08 \x01(\t\x12.\n\x0b\x64\x65stination\x18\t \x01(\x0b\x32\x19.shop.shipping.v1.Address\"\xad\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_CONFIRMED\x10\x01\x12\x13\n\x0fSTATE_CANCELLED\x10\x02\x12\x11\n\rSTATE_PENDING\x10\x03\x12\x14\n\x10STATE_CANCELLING\x10\x04\x12\x11\n\rSTATE_SHIPPED\x10\x05\x12\x13\n\x0fSTATE_DELIVERED\x10\x06\x12\x12\n\x0eSTATE_RETURNED\x10\x07\"\x97\x01\n\tOrderLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08quantity\x18\x05 \x01(\x05\x12!\n\x05total\x18\x06 \x01(\x0b\x32\x12.google.type.Money\"\xeb\x01\n\x11PlaceOrderRequest\x12;\n\x05lines\x18\x01 \x03(\x0b\x32\x1e.shop.orders.v1.PlaceOrderLineB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x38\x01@d\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\x12\x35\n\x0epayment_method\x18\x03 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\x18\x80\x01\"\x0e[A-Za-z0-9_-]+P\x01\x12\x34\n\x0b\x64\x65stination\x18\x04 \x01(\x0b\x32\x19.shop.shipping.v1.AddressB\x04\xe2\x41\x01\x02\"^\n\x0ePlaceOrderLine\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\x08quantity\x18\x02 \x01(\x05\x42\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00\x38\x8f@\":\n\x12PlaceOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"/\n\x0fGetOrderRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"8\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"[\n\x11ListOrdersRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"T\n\x12ListOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.shop.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8c\x02\n\x13SearchOrdersRequest\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.shop.orders.v1.Order.State\x12\x17\n\x07user_id\x18\x02 \x01(\tB\x06\xea\xc7\x18\x02\x18@\x12\x34\n\x10\x63reate_time_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\tpage_size\x18\x05 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x06 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"V\n\x14SearchOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.shop.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11WatchOrderRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\":\n\x12WatchOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"`\n\x12\x43\x61ncelOrderRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\";\n\x13\x43\x61ncelOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order2\xa8\x07\n\rOrdersService\x12t\n\nPlaceOrder\x12!.shop.orders.v1.PlaceOrderRequest\x1a\".shop.orders.v1.PlaceOrderResponse\"\x1f\xea\xc7\x18\x06\x08\x02\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02\x0f\"\n/v1/orders:\x01*\x12}\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\".\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12x\n\nListOrders\x12!.shop.orders.v1.ListOrdersRequest\x1a\".shop.orders.v1.ListOrdersResponse\"#\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x8c\x01\n\x0cSearchOrders\x12#.shop.orders.v1.SearchOrdersRequest\x1a$.shop.orders.v1.SearchOrdersResponse\"1\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/orders:search\x12\x83\x01\n\nWatchOrder\x12!.shop.orders.v1.WatchOrderRequest\x1a\".shop.orders.v1.WatchOrderResponse\",\x90\x02\x01\xea\xc7\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/orders/{order_id}:watch0\x01\x12\x89\x01\n\x0b\x43\x61ncelOrder\x12\".shop.orders.v1.CancelOrderRequest\x1a#.shop.orders.v1.CancelOrderResponse\"1\xea\xc7\x18\x06\x08\x02\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02!\"\x1c/v1/orders/{order_id}:cancel:\x01*\x1a\x86\x01\xea\xc7\x18\x81\x01\n\x06ordersBw\n\tshipments\x12#shop.shipping.v1.ShipmentDispatched\x12\"shop.shipping.v1.ShipmentDelivered\x12!shop.shipping.v1.ShipmentReturnedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEORDERREQUEST'].fields_by_name['lines']._serialized_options = b'\342A\001\002\352\307\030\0048\001@d'
   _globals['_PLACEORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_PLACEORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\352\307\030\024\030@\"\020[A-Za-z0-9._:-]+'
+  _globals['_PLACEORDERREQUEST'].fields_by_name['payment_method']._loaded_options = None
+  _globals['_PLACEORDERREQUEST'].fields_by_name['payment_method']._serialized_options = b'\342A\001\002\352\307\030\025\030\200\001\"\016[A-Za-z0-9_-]+P\001'
+  _globals['_PLACEORDERREQUEST'].fields_by_name['destination']._loaded_options = None
+  _globals['_PLACEORDERREQUEST'].fields_by_name['destination']._serialized_options = b'\342A\001\002'
   _globals['_PLACEORDERLINE'].fields_by_name['product_id']._loaded_options = None
   _globals['_PLACEORDERLINE'].fields_by_name['product_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
   _globals['_PLACEORDERLINE'].fields_by_name['quantity']._loaded_options = None
@@ -50,44 +55,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\352\307\030\022)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000Y@'
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\352\307\030\003\030\200\004'
+  _globals['_SEARCHORDERSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_SEARCHORDERSREQUEST'].fields_by_name['user_id']._serialized_options = b'\352\307\030\002\030@'
+  _globals['_SEARCHORDERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SEARCHORDERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\352\307\030\022)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000i@'
+  _globals['_SEARCHORDERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_SEARCHORDERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\352\307\030\003\030\200\004'
+  _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
   _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
   _globals['_CANCELORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CANCELORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\352\307\030\024\030@\"\020[A-Za-z0-9._:-]+'
   _globals['_ORDERSSERVICE']._loaded_options = None
-  _globals['_ORDERSSERVICE']._serialized_options = b'\352\307\030\010\n\006orders'
+  _globals['_ORDERSSERVICE']._serialized_options = b'\352\307\030\201\001\n\006ordersBw\n\tshipments\022#shop.shipping.v1.ShipmentDispatched\022\"shop.shipping.v1.ShipmentDelivered\022!shop.shipping.v1.ShipmentReturned'
   _globals['_ORDERSSERVICE'].methods_by_name['PlaceOrder']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['PlaceOrder']._serialized_options = b'\352\307\030\006\010\002\032\002\010\005\202\323\344\223\002\017\"\n/v1/orders:\001*'
   _globals['_ORDERSSERVICE'].methods_by_name['GetOrder']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['GetOrder']._serialized_options = b'\220\002\001\352\307\030\n\010\002\032\002\010\001\"\002\010\003\202\323\344\223\002\027\022\025/v1/orders/{order_id}'
   _globals['_ORDERSSERVICE'].methods_by_name['ListOrders']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['ListOrders']._serialized_options = b'\220\002\001\352\307\030\n\010\002\032\002\010\001\"\002\010\003\202\323\344\223\002\014\022\n/v1/orders'
+  _globals['_ORDERSSERVICE'].methods_by_name['SearchOrders']._loaded_options = None
+  _globals['_ORDERSSERVICE'].methods_by_name['SearchOrders']._serialized_options = b'\220\002\001\352\307\030\021\010\002\022\005admin\032\002\010\001\"\002\010\003\202\323\344\223\002\023\022\021/v1/orders:search'
+  _globals['_ORDERSSERVICE'].methods_by_name['WatchOrder']._loaded_options = None
+  _globals['_ORDERSSERVICE'].methods_by_name['WatchOrder']._serialized_options = b'\220\002\001\352\307\030\002\010\002\202\323\344\223\002\035\022\033/v1/orders/{order_id}:watch'
   _globals['_ORDERSSERVICE'].methods_by_name['CancelOrder']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['CancelOrder']._serialized_options = b'\352\307\030\006\010\002\032\002\010\005\202\323\344\223\002!\"\034/v1/orders/{order_id}:cancel:\001*'
-  _globals['_ORDER']._serialized_start=192
-  _globals['_ORDER']._serialized_end=527
-  _globals['_ORDER_STATE']._serialized_start=455
-  _globals['_ORDER_STATE']._serialized_end=527
-  _globals['_ORDERLINE']._serialized_start=530
-  _globals['_ORDERLINE']._serialized_end=681
-  _globals['_PLACEORDERREQUEST']._serialized_start=683
-  _globals['_PLACEORDERREQUEST']._serialized_end=809
-  _globals['_PLACEORDERLINE']._serialized_start=811
-  _globals['_PLACEORDERLINE']._serialized_end=905
-  _globals['_PLACEORDERRESPONSE']._serialized_start=907
-  _globals['_PLACEORDERRESPONSE']._serialized_end=965
-  _globals['_GETORDERREQUEST']._serialized_start=967
-  _globals['_GETORDERREQUEST']._serialized_end=1014
-  _globals['_GETORDERRESPONSE']._serialized_start=1016
-  _globals['_GETORDERRESPONSE']._serialized_end=1072
-  _globals['_LISTORDERSREQUEST']._serialized_start=1074
-  _globals['_LISTORDERSREQUEST']._serialized_end=1165
-  _globals['_LISTORDERSRESPONSE']._serialized_start=1167
-  _globals['_LISTORDERSRESPONSE']._serialized_end=1251
-  _globals['_CANCELORDERREQUEST']._serialized_start=1253
-  _globals['_CANCELORDERREQUEST']._serialized_end=1349
-  _globals['_CANCELORDERRESPONSE']._serialized_start=1351
-  _globals['_CANCELORDERRESPONSE']._serialized_end=1410
-  _globals['_ORDERSSERVICE']._serialized_start=1413
-  _globals['_ORDERSSERVICE']._serialized_end=1949
+  _globals['_ORDER']._serialized_start=225
+  _globals['_ORDER']._serialized_end=733
+  _globals['_ORDER_STATE']._serialized_start=560
+  _globals['_ORDER_STATE']._serialized_end=733
+  _globals['_ORDERLINE']._serialized_start=736
+  _globals['_ORDERLINE']._serialized_end=887
+  _globals['_PLACEORDERREQUEST']._serialized_start=890
+  _globals['_PLACEORDERREQUEST']._serialized_end=1125
+  _globals['_PLACEORDERLINE']._serialized_start=1127
+  _globals['_PLACEORDERLINE']._serialized_end=1221
+  _globals['_PLACEORDERRESPONSE']._serialized_start=1223
+  _globals['_PLACEORDERRESPONSE']._serialized_end=1281
+  _globals['_GETORDERREQUEST']._serialized_start=1283
+  _globals['_GETORDERREQUEST']._serialized_end=1330
+  _globals['_GETORDERRESPONSE']._serialized_start=1332
+  _globals['_GETORDERRESPONSE']._serialized_end=1388
+  _globals['_LISTORDERSREQUEST']._serialized_start=1390
+  _globals['_LISTORDERSREQUEST']._serialized_end=1481
+  _globals['_LISTORDERSRESPONSE']._serialized_start=1483
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1567
+  _globals['_SEARCHORDERSREQUEST']._serialized_start=1570
+  _globals['_SEARCHORDERSREQUEST']._serialized_end=1838
+  _globals['_SEARCHORDERSRESPONSE']._serialized_start=1840
+  _globals['_SEARCHORDERSRESPONSE']._serialized_end=1926
+  _globals['_WATCHORDERREQUEST']._serialized_start=1928
+  _globals['_WATCHORDERREQUEST']._serialized_end=1977
+  _globals['_WATCHORDERRESPONSE']._serialized_start=1979
+  _globals['_WATCHORDERRESPONSE']._serialized_end=2037
+  _globals['_CANCELORDERREQUEST']._serialized_start=2039
+  _globals['_CANCELORDERREQUEST']._serialized_end=2135
+  _globals['_CANCELORDERRESPONSE']._serialized_start=2137
+  _globals['_CANCELORDERRESPONSE']._serialized_end=2196
+  _globals['_ORDERSSERVICE']._serialized_start=2199
+  _globals['_ORDERSSERVICE']._serialized_end=3135
 # @@protoc_insertion_point(module_scope)

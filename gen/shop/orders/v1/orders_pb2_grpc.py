@@ -50,6 +50,16 @@ class OrdersServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.SearchOrders = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/SearchOrders',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.SearchOrdersRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.SearchOrdersResponse.FromString,
+                _registered_method=True)
+        self.WatchOrder = channel.unary_stream(
+                '/shop.orders.v1.OrdersService/WatchOrder',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.WatchOrderRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.WatchOrderResponse.FromString,
+                _registered_method=True)
         self.CancelOrder = channel.unary_unary(
                 '/shop.orders.v1.OrdersService/CancelOrder',
                 request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
@@ -67,6 +77,9 @@ class OrdersServiceServicer:
         when users or catalog can't be asked; then nothing was done.
         Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, and with
         FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy.
+        Fails with FAILED_PRECONDITION / INSUFFICIENT_STOCK, PAYMENT_DECLINED or another reason of the service that refused; then the
+        order is there, cancelled, and nothing is reserved or held for it. The metadata `order_id` names it.
+        Answers with STATE_PENDING when time runs out before it is known; the order then goes on by itself, `WatchOrder` follows it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,8 +99,25 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchOrders(self, request, context):
+        """Lists all shoppers' orders, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchOrder(self, request, context):
+        """Streams one of the caller's orders: as it is now, and after every change. Ends when nothing can change any more.
+        Fails with NOT_FOUND / ORDER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelOrder(self, request, context):
-        """Cancels one of the caller's orders. Cancelling twice changes nothing. Fails with NOT_FOUND / ORDER_NOT_FOUND.
+        """Cancels one of the caller's orders that has not left yet; its money is given back and its goods go back on the shelf.
+        Cancelling twice changes nothing. Answers with STATE_CANCELLING when time runs out before all is undone; it goes on by itself.
+        Fails with NOT_FOUND / ORDER_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION once it has been shipped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,6 +140,16 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.ListOrders,
                     request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.ListOrdersRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'SearchOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchOrders,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.SearchOrdersRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.SearchOrdersResponse.SerializeToString,
+            ),
+            'WatchOrder': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOrder,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.WatchOrderRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.WatchOrderResponse.SerializeToString,
             ),
             'CancelOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOrder,
@@ -199,6 +239,60 @@ class OrdersService:
             '/shop.orders.v1.OrdersService/ListOrders',
             shop_dot_orders_dot_v1_dot_orders__pb2.ListOrdersRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_orders__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/SearchOrders',
+            shop_dot_orders_dot_v1_dot_orders__pb2.SearchOrdersRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.SearchOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/WatchOrder',
+            shop_dot_orders_dot_v1_dot_orders__pb2.WatchOrderRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.WatchOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,51 @@
+"""Puts inventory together."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shop.inventory.v1 import inventory_pb2
+
+from services.inventory.servicer import InventoryServicer
+from services.inventory.stockroom import Stockroom
+from services.inventory.sweeping import sweeping
+from weft.config import load
+from weft.data import Database
+from weft.server import Parts, Runtime, Service, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Config", "service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """`INVENTORY_<FIELD>` in the environment."""
+
+    reservation_s: float = 900.0
+    """How long a reservation holds if nobody commits it: more than an order may take to be confirmed."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.reservation_s <= 30 * 86_400:  # a second to a month
+            raise ValueError("INVENTORY_RESERVATION_S is not in [1, 2592000]")
+
+
+@asynccontextmanager
+async def build(runtime: Runtime) -> AsyncIterator[Parts]:
+    config = load(Config, runtime.env, "INVENTORY")
+    async with Database.open(runtime.database_url, application_name=runtime.name) as database:
+        stockroom = Stockroom(database, runtime.outbox, hold_s=config.reservation_s)
+        servicer = InventoryServicer(database, stockroom)
+        name = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"].full_name
+        yield Parts(servicers={name: servicer}, database=database, background=[partial(sweeping, stockroom)])
+
+
+service = Service(name="inventory", build=build, migrations=Path(__file__).with_name("migrations"))
+
+if __name__ == "__main__":
+    run(service)

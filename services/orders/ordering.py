@@ -1,0 +1,205 @@
+"""Placing orders and calling them off, from the call's side: what is begun, what is joined, and what is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+from services.orders import queries, store
+from services.orders.domain import FOLLOWED, Offer, Order, State, Wanted, priced, require_distinct
+from services.orders.events import Address, CancellationRequested, Line, Placed
+from services.orders.refusals import CANCELLED_BY_USER, IllegalTransition, OrderNotFound, order_refused
+from services.orders.store import Placement
+from weft.data import RequestIdReused
+from weft.errors import ServiceError
+from weft.saga import SagaNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from services.orders.journal import Journal
+    from services.orders.peers import Buyers, Offers
+    from services.orders.saga import Sagas
+    from services.orders.watching import Changes
+    from weft.data import Database, Transaction
+    from weft.saga import Failure
+
+__all__ = ["Ordering", "Purchase"]
+
+LOOK_AGAIN_S: Final = 0.5
+"""Between two looks at an order that is waited for, while nobody tells that it has changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """What somebody asks for."""
+
+    user_id: str
+    lines: tuple[Wanted, ...]
+    destination: Address
+    payment_method: str = field(repr=False)
+    request_id: str
+    """The same in every copy of one request; empty where there is only one."""
+    fingerprint: bytes
+    """Digest of all but the request id."""
+
+
+class Ordering:
+    """Orders, from their beginning to where nothing can change any more.
+
+    No transaction is open, and no connection taken, while a saga runs or is waited for.
+    """
+
+    def __init__(
+        self, database: Database, journal: Journal, sagas: Sagas, buyers: Buyers, offers: Offers, changes: Changes
+    ) -> None:
+        self._database, self._journal, self._sagas = database, journal, sagas
+        self._buyers, self._offers, self._changes = buyers, offers, changes
+
+    async def place(self, purchase: Purchase, *, until: float) -> Order:
+        """Place an order, or join the one that a copy of the request has placed; return it as it then stands.
+
+        Args:
+            purchase: What is asked for.
+            until: When to stop waiting for it to be decided, by the event loop's clock; it then goes on by itself.
+
+        Raises:
+            ServiceError: as the contract of PlaceOrder says.
+        """
+        require_distinct(purchase.lines)
+        order_id = await self._find_joined(purchase)
+        if order_id is None:
+            offers = await self._ask(purchase)
+            order_id = await self._begin(purchase, priced(purchase.lines, offers))
+        order, failure = await self._decided(order_id, until=until)
+        if order.is_refused:
+            message, metadata = (failure.message, failure.metadata) if failure else ("", {})
+            raise order_refused(order_id, order.cancel_reason, message, metadata)
+        return order
+
+    async def cancel(self, order_id: UUID, user_id: str, *, until: float) -> Order:
+        """Call an order of the user's off; return it as it then stands.
+
+        Raises:
+            OrderNotFound: the user has no such order.
+            IllegalTransition: it has left.
+        """
+
+        def request(order: Order) -> CancellationRequested:
+            if order.user_id != user_id:
+                raise OrderNotFound(order_id)
+            return CancellationRequested(CANCELLED_BY_USER)
+
+        saga_id: UUID | None = None
+        async with self._database.transaction(independent=True) as tx:
+            order, is_new = await self._journal.change(tx, order_id, request, now=datetime.now(UTC))
+            if is_new and order.is_confirmed:
+                saga_id = await self._sagas.begin_cancelling(tx, order)
+        if saga_id:
+            await self._sagas.runner.run(saga_id, until=until)
+        order = await self._left(order, State.CANCELLING, until=until)
+        if not order.is_called_off:
+            raise IllegalTransition(
+                "the order has left and can't be called off any more", state=order.state, action="cancel"
+            )
+        return order
+
+    async def watch(self, order_id: UUID, user_id: str) -> AsyncGenerator[Order]:
+        """Yield an order of the user's as it is, and after every change, until nothing is under way any more.
+
+        Raises:
+            OrderNotFound: the user has no such order.
+        """
+        version = 0
+        with self._changes.watching(order_id) as watcher:
+            while True:
+                order = await queries.get_order(self._database, str(order_id), user_id)
+                if order.version > version:
+                    version = order.version
+                    yield order
+                if order.state not in FOLLOWED:
+                    return
+                await watcher.changed()
+
+    async def _find_joined(self, purchase: Purchase) -> UUID | None:
+        """Return the order that a copy of the request has placed, if it may stand for this one too."""
+        if not purchase.request_id:
+            return None
+        placement = await store.find_placement(self._database, purchase.user_id, purchase.request_id)
+        if placement is None:
+            return None
+        order = await store.get_order(self._database, placement.order_id)
+        return _joined(purchase, placement, order)
+
+    async def _begin(self, purchase: Purchase, lines: tuple[Line, ...]) -> UUID:
+        """Begin an order, or find the one to join that a copy of the request has begun meanwhile; return its id."""
+        order_id = uuid4()
+        placed = Placed(user_id=purchase.user_id, lines=lines, destination=purchase.destination)
+        async with self._database.transaction(independent=True) as tx:
+            if purchase.request_id and (joined := await self._claim(tx, purchase, order_id)):
+                return joined
+            await self._journal.begin(tx, order_id, placed, now=datetime.now(UTC))
+            await store.add_payment_method(tx, order_id, purchase.payment_method)
+            await self._sagas.begin_placing(tx, order_id)
+        return order_id
+
+    async def _claim(self, tx: Transaction, purchase: Purchase, order_id: UUID) -> UUID | None:
+        """Note that the request places *order_id*; return the order that it has placed instead, if it has."""
+        ours = Placement(order_id, purchase.fingerprint)
+        if await store.add_placement(tx, purchase.user_id, purchase.request_id, ours):
+            return None
+        theirs = await store.lock_placement(tx, purchase.user_id, purchase.request_id)
+        order = await store.find_order(tx, theirs.order_id)
+        assert order is not None, "a placement is committed with its order"
+        joined = _joined(purchase, theirs, order)
+        if joined is None:
+            await store.replace_placement(tx, purchase.user_id, purchase.request_id, ours)
+        return joined
+
+    async def _decided(self, order_id: UUID, *, until: float) -> tuple[Order, Failure | None]:
+        """Return the order once it is known whether it can be had, or as it is at *until*; and why not, where not."""
+        failure: Failure | None = None
+        with suppress(SagaNotFound):  # it was over so long ago that it is forgotten
+            failure = (await self._sagas.runner.run(order_id, until=until)).failure
+        return await store.get_order(self._database, order_id), failure
+
+    async def _left(self, order: Order, state: State, *, until: float) -> Order:
+        """Return the order once it is no longer in *state*, or as it is at *until*."""
+        loop = asyncio.get_running_loop()
+        with self._changes.watching(order.order_id) as watcher:
+            while True:
+                order = await store.get_order(self._database, order.order_id)
+                remaining_s = until - loop.time()
+                if order.state is not state or remaining_s <= 0:
+                    return order
+                await watcher.changed(timeout_s=min(remaining_s, LOOK_AGAIN_S))
+
+    async def _ask(self, purchase: Purchase) -> dict[UUID, Offer]:
+        """Return what is on sale of what is asked for, by a user who may buy, asking both peers at once."""
+        product_ids: Sequence[UUID] = [line.product_id for line in purchase.lines]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._buyers.require_active(purchase.user_id))
+                offers = group.create_task(self._offers.find(product_ids))
+        except* ServiceError as errors:
+            raise errors.exceptions[0] from None
+        return offers.result()
+
+
+def _joined(purchase: Purchase, placement: Placement, order: Order) -> UUID | None:
+    """Return the order to join, or None where it was refused, and the request may place another.
+
+    Raises:
+        RequestIdReused: it was placed by a request for something else.
+    """
+    if order.may_be_tried_again:
+        return None
+    if placement.fingerprint != purchase.fingerprint:
+        raise RequestIdReused(
+            "this request_id was used for a different request; use a new one", reason="REQUEST_ID_REUSED"
+        )
+    return placement.order_id

@@ -1,0 +1,52 @@
+"""Sums as providers count them: whole numbers of a currency's smallest unit."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["NANOS", "Money", "NotPayable"]
+
+NANOS: Final = 1_000_000_000
+_NANO_DIGITS: Final = 9
+_DIGITS: Final = (
+    dict.fromkeys(
+        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
+         "XOF", "XPF"), 0,
+    )
+    | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
+)  # fmt: skip
+"""Decimal places of those currencies that don't have two. Source: ISO 4217, list one."""
+
+
+class NotPayable(ValueError):
+    """The sum is not a whole number of the currency's smallest unit."""
+
+
+class Money(NamedTuple):
+    """A sum in a currency (ISO 4217): how many of its smallest unit, cents for EUR. Never negative."""
+
+    currency: str
+    minor: int
+
+    @classmethod
+    def of(cls, currency: str, units: int, nanos: int) -> Money:
+        """Return *units* and *nanos* in [0, 999,999,999], exactly. Raises NotPayable."""
+        minor, rest = divmod(units * NANOS + nanos, _step(currency))
+        if rest:
+            raise NotPayable
+        return cls(currency, minor)
+
+    @property
+    def units_and_nanos(self) -> tuple[int, int]:
+        return divmod(self.minor * _step(self.currency), NANOS)
+
+    def __str__(self) -> str:
+        digits = _DIGITS.get(self.currency, 2)
+        units, nanos = self.units_and_nanos
+        fraction = f".{nanos:0{_NANO_DIGITS}d}"[: digits + 1] if digits else ""
+        return f"{units}{fraction} {self.currency}"
+
+
+def _step(currency: str) -> int:
+    """Return nano units of the smallest unit."""
+    return int(10 ** (_NANO_DIGITS - _DIGITS.get(currency, 2)))
