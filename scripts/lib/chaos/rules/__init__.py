@@ -1,0 +1,1 @@
+"""What must hold after a run, each promise by itself: evidence in, breaches out."""
