@@ -1,4 +1,4 @@
-"""One real mesh for these tests: Envoy, PostgreSQL, Consul, two replicas of the catalog, started as a user would."""
+"""One real mesh for these tests, started as a user would: on Consul, with two replicas of catalog and orders."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def _mesh() -> Iterator[Mesh]:
     # These tests make more calls than one client address should.
     os.environ |= {"WEFT_GATEWAY_REQUESTS_PER_S": "100000", "WEFT_GATEWAY_BURST": "100000"}
     try:
-        mesh.weft("up", "--detach", "--port", str(mesh.port), "--registry", "consul", "--replicas", "catalog=2")
+        mesh.weft(
+            "up", "--detach", "--port", str(mesh.port), "--registry", "consul", "--replicas", "catalog=2,orders=2"
+        )
         yield mesh
     finally:
         mesh.weft("down")

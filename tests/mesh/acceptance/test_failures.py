@@ -15,8 +15,9 @@ from typing import Any
 import aiohttp
 
 from tests.mesh.acceptance.conftest import Mesh, until
+from tests.mesh.acceptance.purchases import Person
 
-WORKERS = 8
+WORKERS = 4  # one who is starved of two CPUs by starting processes would see a timeout, not a failed mesh
 
 
 @dataclass
@@ -72,25 +73,6 @@ async def later(condition: Any, what: str) -> None:
     await asyncio.to_thread(until, condition, what)
 
 
-async def order(session: aiohttp.ClientSession, mesh: Mesh, token: str, product_id: str) -> int:
-    headers = {"authorization": f"Bearer {token}"}
-    body = {"lines": [{"productId": product_id, "quantity": 1}]}
-    async with session.post(f"http://{mesh.address}/v1/orders", json=body, headers=headers) as answer:
-        return answer.status
-
-
-async def shopper(session: aiohttp.ClientSession, mesh: Mesh) -> str:
-    person = {
-        "email": f"shopper-{os.urandom(6).hex()}@example.com",
-        "password": "correct horse",
-        "firstName": "Anna",
-        "lastName": "Berg",
-    }
-    async with session.post(f"http://{mesh.address}/v1/users", json=person) as answer:
-        assert answer.status == 200, await answer.text()
-        return str((await answer.json())["tokens"]["accessToken"])
-
-
 async def test_one_of_two_replicas_killed_fails_no_read(mesh: Mesh) -> None:
     await later(lambda: len(mesh.passing("catalog")) == 2, "both replicas are there")
     before = mesh.passing("catalog")
@@ -121,18 +103,17 @@ async def test_without_the_control_plane_calls_go_on_and_it_catches_up(mesh: Mes
     await later(lambda: len(mesh.passing("catalog")) == 2, "both replicas are there")
 
     async with aiohttp.ClientSession() as session, shoppers(mesh) as load:
-        token = await shopper(session, mesh)
-        async with session.get(f"http://{mesh.address}/v1/products") as answer:
-            product_id = (await answer.json())["products"][0]["productId"]
+        anna = await Person.registered(session, mesh)
+        product_id = await Person.administrator(session, mesh).offer(units=1000)
         pid = next(each["pid"] for each in mesh.status()["processes"] if each["name"] == "control")
 
         os.kill(pid, signal.SIGKILL)
-        orders = [await order(session, mesh, token, product_id) for _ in range(50)]
+        orders = [(await anna.place(product_id)).status for _ in range(50)]
         await load.goes_on_for(500)
         await later(lambda: is_followed(mesh), "the gateway and both channels of orders have found the new one")
         # What changes from now on, the new control plane has to tell: the old replicas leave, others come.
         await asyncio.to_thread(mesh.weft, "restart", "catalog")
-        orders += [await order(session, mesh, token, product_id) for _ in range(50)]
+        orders += [(await anna.place(product_id)).status for _ in range(50)]
 
     assert load.failures == {}
     assert Counter(orders) == {200: 100}
@@ -143,14 +124,13 @@ async def test_a_registry_restarted_empty_is_filled_again_and_fails_no_call(mesh
     before = {service: mesh.passing(service) for service in ("users", "catalog", "orders")}
 
     async with aiohttp.ClientSession() as session, shoppers(mesh) as load:
-        token = await shopper(session, mesh)
-        async with session.get(f"http://{mesh.address}/v1/products") as answer:
-            product_id = (await answer.json())["products"][0]["productId"]
+        anna = await Person.registered(session, mesh)
+        product_id = await Person.administrator(session, mesh).offer(units=1000)
 
         await asyncio.to_thread(mesh.kill, "registry")
-        orders = [await order(session, mesh, token, product_id) for _ in range(20)]
+        orders = [(await anna.place(product_id)).status for _ in range(20)]
         await later(lambda: is_filled(mesh, before), "every instance is registered again")
-        orders += [await order(session, mesh, token, product_id) for _ in range(20)]
+        orders += [(await anna.place(product_id)).status for _ in range(20)]
 
     assert load.failures == {}
     assert Counter(orders) == {200: 40}

@@ -42,10 +42,16 @@ def get(mesh: Mesh, path: str) -> tuple[int, str, str]:
 
 def test_the_readmes_purchase_works_as_pasted_by_curl_and_by_stub(mesh: Mesh) -> None:
     by_curl = block("sh", "gateway=")
-    order = json.loads(pasted(mesh, "bash", "-ec", text=by_curl))["order"]
+    placed, *changes = map(json.loads, pasted(mesh, "bash", "-ec", text=by_curl).splitlines())
 
-    assert order["state"] == "STATE_CONFIRMED"
-    assert order["lines"][0]["quantity"] == 2
+    assert placed["order"]["state"] == "STATE_CONFIRMED"
+    assert placed["order"]["lines"][0]["quantity"] == 2
+    states = [change["order"]["state"] for change in changes]
+    assert states[-1] == "STATE_DELIVERED"
+    assert sorted(states, key=["STATE_CONFIRMED", "STATE_SHIPPED", "STATE_DELIVERED"].index) == states
+    story = mesh.weft("saga", "show", placed["order"]["orderId"])
+    for step in ("reserve_stock", "authorize_payment", "confirm", "capture_payment", "schedule_shipment"):
+        assert step in story
 
     by_stub = pasted(mesh, sys.executable, "-c", text=block("python", "PlaceOrder"))
     assert "STATE_CONFIRMED" in by_stub
@@ -53,9 +59,9 @@ def test_the_readmes_purchase_works_as_pasted_by_curl_and_by_stub(mesh: Mesh) ->
 
 def test_an_idempotency_key_sent_again_gets_the_same_order(mesh: Mesh) -> None:
     by_curl = block("sh", "gateway=").replace("anna@example.com", "again@example.com")
-    twice = f"{by_curl}\necho\n{by_curl[by_curl.index('curl -s $gateway/v1/orders') :]}"
+    purchase = by_curl[by_curl.index("order=$(") : by_curl.index("curl -sN")]
 
-    first, second = pasted(mesh, "bash", "-ec", text=twice).split("\n", maxsplit=1)
+    first, second = pasted(mesh, "bash", "-ec", text=by_curl[: by_curl.index("curl -sN")] + purchase).splitlines()
 
     assert json.loads(first) == json.loads(second)
 
@@ -84,6 +90,8 @@ def test_reflection_at_the_gateway_names_every_service(mesh: Mesh) -> None:
 def test_status_names_every_process_and_instance(mesh: Mesh) -> None:
     status = mesh.status()
 
-    assert {each["service"] for each in status["instances"]} == {"users", "catalog", "orders"}
-    assert {each["name"] for each in status["processes"]} >= {"envoy", "control", "postgres", "registry", "catalog.2"}
+    services = {"users", "catalog", "inventory", "orders", "payments", "shipping"}
+    others = {"envoy", "control", "postgres", "registry", "nats", "provider", "catalog.2", "orders.2"}
+    assert {each["service"] for each in status["instances"]} == services
+    assert {each["name"] for each in status["processes"]} >= services | others
     assert all(each["health"] == "passing" for each in status["instances"])
