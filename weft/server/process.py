@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import random
 from typing import Final
 from uuid import uuid4
 
@@ -21,19 +20,18 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from weft.client import Peers, use_control_plane
 from weft.config import ConfigError, load
 from weft.contract import ContractError
-from weft.data.migrate import migrate
 from weft.errors import Unavailable
 from weft.events import Outbox, ServiceEvents, open_broker
 from weft.registry import Consul, GrpcCheck, Instance, registered
 from weft.security import ServiceTokens, ServiceVerifier, TokenVerifier
 from weft.server.build import BuiltServer, build_server, publishes_events
+from weft.server.migrating import migrate_in_child
 from weft.server.service import Parts, Runtime, Service
 from weft.telemetry import LineWriter, RecentSpans, Tracing, configure_logging, metrics_page
 
 __all__ = ["Settings", "run", "run_all"]
 
 _CHECK_INTERVAL_S: Final = 1.0
-_DATABASE_PATIENCE_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -90,11 +88,29 @@ def run_all(services: Sequence[Service]) -> None:
     try:
         settings = load(Settings, os.environ, "WEFT")
         configure_logging(settings.log_level, settings.log_format)
+        if not migrate_in_child(_schemas(services, os.environ)):
+            sys.exit(1)
         uvloop.run(_serve_all(services, settings, dict(os.environ)))
     except (ConfigError, ContractError, TypeError, ValueError, Unavailable, OSError) as error:
         # These say what the operator or author must change; anything else is a defect, and its traceback the message.
         _log.critical("cannot start: %s", error)
         sys.exit(1)
+
+
+def _schemas(services: Sequence[Service], env: Mapping[str, str]) -> dict[str, tuple[str, Path]]:
+    """Return what `migrate_in_child` takes. Raises ConfigError for databases that are nowhere."""
+    found = {each.name: (_database_url(each, env), each.migrations) for each in services if each.migrations}
+    if missing := [f"{_database_variable(name)} is not set" for name, (url, _) in found.items() if not url]:
+        raise ConfigError(missing)
+    return found
+
+
+def _database_url(service: Service, env: Mapping[str, str]) -> str:
+    return env.get(_database_variable(service.name), "")
+
+
+def _database_variable(name: str) -> str:
+    return f"{name.upper().replace('-', '_')}_DATABASE_URL"
 
 
 async def _serve_all(services: Sequence[Service], settings: Settings, env: Mapping[str, str]) -> None:
@@ -132,9 +148,6 @@ async def _serve(
     metrics_port: int,
     stop: asyncio.Event,
 ) -> None:
-    url = env.get(f"{service.name.upper().replace('-', '_')}_DATABASE_URL", "")
-    if service.migrations:
-        await _migrate(service, url, stop)
     verifier, tokens, services = None, None, None
     if settings.jwks_file:
         verifier = TokenVerifier(settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience)
@@ -144,7 +157,7 @@ async def _serve(
     runtime = Runtime(
         name=service.name,
         env=env,
-        database_url=url,
+        database_url=_database_url(service, env),
         peers=peers.speaking_for(tokens),
         tracing=tracing,
         outbox=Outbox(service.name),
@@ -226,23 +239,6 @@ async def _listening(built: BuiltServer, settings: Settings) -> AsyncIterator[in
         built.health.drain()
         built.streams.end()
         await built.server.stop(settings.drain_s)
-
-
-async def _migrate(service: Service, url: str, stop: asyncio.Event) -> None:
-    """Run the migrations as soon as the database can be reached: there is no order in which processes must start."""
-    if not url:
-        raise ConfigError([f"{service.name.upper()}_DATABASE_URL is not set"])
-    loop = asyncio.get_running_loop()
-    give_up, wait_s = loop.time() + _DATABASE_PATIENCE_S, 0.1
-    while True:
-        try:
-            return await asyncio.to_thread(migrate, url, service.migrations)
-        except Unavailable:
-            if loop.time() > give_up or stop.is_set():
-                raise
-        _log.info("waiting for the database", extra={"service": service.name})
-        await asyncio.sleep(wait_s * (0.5 + random()))  # noqa: S311 (jitter is no secret)
-        wait_s = min(2.0, wait_s * 2)
 
 
 def _exporter(endpoint: str | None) -> SpanExporter | None:

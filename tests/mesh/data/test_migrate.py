@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import psutil
 import psycopg2
 import pytest
 import sqlalchemy as sa
 
 from weft import errors
+from weft.cli.probes import free_ports
 from weft.data.migrate import LOCK, MigrationFailed, migrate, new_revision
 
 if TYPE_CHECKING:
@@ -160,3 +163,59 @@ def test_a_new_revision_holds_the_difference_between_tables_and_database(url: st
         ("jar_id",),
         ("label",),
     ]
+
+
+IN_CHILD = dedent("""\
+    import logging, sys
+    from pathlib import Path
+    from weft.server.migrating import migrate_in_child
+
+    logging.basicConfig(level="INFO", format="%(message)s")
+    schemas = {name: (url, Path(folder)) for name, url, folder in zip(*[iter(sys.argv[1:])] * 3)}
+    done = migrate_in_child(schemas)
+    print(done, "alembic" in sys.modules)
+    """)
+
+
+def in_child(*schemas: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", IN_CHILD, *schemas]
+    return subprocess.Popen(
+        command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_process_migrates_all_its_services_and_keeps_nothing_of_the_tool_for_it(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    folder = revision(tmp_path, "0001", None, "CREATE TABLE jars (jar_id text)")
+    urls = [postgres.ensure_database(f"test_{uuid4().hex}") for _ in range(2)]
+
+    output, _ = in_child("jars", urls[0], str(folder), "lids", urls[1], str(folder)).communicate(timeout=60)
+
+    assert output == "True False\n"
+    assert [ask(each, "SELECT version_num FROM alembic_version") for each in urls] == [[("0001",)]] * 2
+
+
+def test_a_process_says_which_service_cannot_be_migrated(url: str, tmp_path: Path) -> None:
+    migrate(url, revision(tmp_path / "new", "0002", None, "CREATE TABLE jars (jar_id text)"))
+
+    process = in_child("jars", url, str(revision(tmp_path / "old", "0001", None)))
+    output, errors_said = process.communicate(timeout=60)
+
+    assert output == "False False\n"
+    assert "cannot start" in errors_said
+    assert "0002" in errors_said
+
+
+def test_a_process_that_waits_for_its_database_can_be_ended_and_leaves_no_child(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    process = in_child("jars", f"postgresql://nobody@127.0.0.1:{port}/jars", str(revision(tmp_path, "0001", None)))
+    assert process.stderr is not None
+    assert process.stderr.readline() == "waiting for the database\n"
+    (child,) = psutil.Process(process.pid).children()
+
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert process.returncode == -signal.SIGTERM
+    child.wait(timeout=60)
