@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from weft.cli import local, probes
 from weft.cli.databases import EmbeddedServer, ExternalServer
-from weft.cli.processes import Child, ProcessFailed, Program, Spec, Stage, output_of, rotate_log
+from weft.cli.forked import Forked, Forkserver
+from weft.cli.processes import Child, ProcessFailed, Program, Runnable, Spec, Stage, output_of, rotate_log
 from weft.cli.programs import consul_command, envoy_command, nats_command, nats_config
 from weft.cli.terminal import without_password
 
@@ -73,6 +74,7 @@ class Mesh:
         self._terminal = terminal
         self._prepared = local.Prepared()
         self.database_urls: Mapping[str, str] = {}
+        self._forkserver: Forkserver | None = None
         self._waiting: list[str] = []
 
     @property
@@ -105,6 +107,7 @@ class Mesh:
             group.create_task(self._start_registry())
             broker = group.create_task(self._start_broker())
             databases = group.create_task(self._start_databases())
+            await self._start_forkserver()
             self._prepared = await self._prepare()
             for name, (module, *arguments) in self._prepared.programs.items():
                 command = (sys.executable, "-P", "-m", module, *arguments)
@@ -127,14 +130,18 @@ class Mesh:
 
     async def start_replica(self, service: str, name: str, log: Path) -> Supervised:
         """Start one more instance of *service*; `is_passing` tells when it may be called."""
-        command = (sys.executable, "-P", "-m", "weft.cli", "run", service)
         prefix = service.upper().replace("-", "_")
         url = self.database_urls.get(service)
         env = self._env(service) | ({f"{prefix}_DATABASE_URL": url} if url else {})
         spec = Spec(name=name, stage=Stage.SERVICE, log=log, service=service, stop_s=SERVICE_STOP_S)
-        return await self.supervisor.start(
-            spec, Child(Program(command=command, env=env, cwd=self._project.root, log=log))
-        )
+        return await self.supervisor.start(spec, self._weft(("run", service), env, log))
+
+    def _weft(self, arguments: tuple[str, ...], env: Mapping[str, str], log: Path) -> Runnable:
+        """Return the `weft` command of *arguments* as a process to be: a fork where there is a fork server."""
+        if self._forkserver is not None:
+            return Forked(self._forkserver, Program(command=arguments, env=env, cwd=self._project.root, log=log))
+        command = (sys.executable, "-P", "-m", "weft.cli", *arguments)
+        return Child(Program(command=command, env=env, cwd=self._project.root, log=log))
 
     async def health_entries(self, service: str) -> list[dict[str, Any]]:
         """Return what the registry says about the instances of *service*, as Consul words it."""
@@ -171,6 +178,16 @@ class Mesh:
                 return {name: await asyncio.to_thread(server.ensure_database, name.replace("-", "_")) for name in names}
             except Exception as error:  # whatever the driver calls it, here it means one thing
                 raise ProcessFailed(f"databases can't be made: {' '.join(str(error).split())}") from error
+
+    async def _start_forkserver(self) -> None:
+        if sys.platform != "linux":
+            return
+        log = self._fresh_log("forkserver")
+        command = (sys.executable, "-P", "-m", "weft.cli.forkserver")
+        env = self._env("forkserver") | self._project.import_path()
+        server = Forkserver(Program(command=command, env=env, cwd=self._project.root, log=log))
+        await self.supervisor.start(Spec(name="forkserver", stage=Stage.FORKSERVER, log=log), server)
+        self._forkserver = server
 
     async def _start_registry(self) -> None:
         log = self._state.logs / "registry.log"

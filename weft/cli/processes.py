@@ -27,6 +27,7 @@ __all__ = [
     "bound_log",
     "output_of",
     "rotate_log",
+    "signal_group",
     "tail",
     "tethered",
 ]
@@ -52,6 +53,7 @@ class Stage(IntEnum):
     REGISTRY = 3
     BROKER = 4
     DATABASE = 5
+    FORKSERVER = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +120,10 @@ class Child:
         if (process := self._process) is None:
             return
         if process.returncode is None:
-            _signal_group(process.pid, stop_signal)
+            signal_group(process.pid, stop_signal)
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), grace_s)
-        _signal_group(process.pid, signal.SIGKILL)  # itself if it did not listen, else what it may have left
+        signal_group(process.pid, signal.SIGKILL)  # itself if it did not listen, else what it may have left
         await process.wait()
 
 
@@ -154,7 +156,8 @@ async def output_of(what: str, program: Program) -> bytes:
     return output
 
 
-def _signal_group(pid: int, number: int) -> None:
+def signal_group(pid: int, number: int) -> None:
+    """Send signal *number* to the process group *pid*, if it is still there."""
     with suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         os.killpg(pid, number)
 

@@ -15,7 +15,7 @@ from weft.cli.commands import CommandFailed, ask
 from weft.cli.terminal import format_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from weft.cli.mesh import Mesh
     from weft.cli.state import State
@@ -52,10 +52,11 @@ async def describe(mesh: Mesh, phase: str) -> dict[str, Any]:
 
 
 def _describe_processes(processes: Sequence[Supervised]) -> list[dict[str, Any]]:
-    return [_describe_supervisor(), *(_describe_process(each) for each in processes)]
+    pids = {each.pid for each in processes if each.pid}
+    return [_describe_supervisor(pids), *(_describe_process(each, pids) for each in processes)]
 
 
-def _describe_process(process: Supervised) -> dict[str, Any]:
+def _describe_process(process: Supervised, pids: Collection[int]) -> dict[str, Any]:
     return {
         "name": process.spec.name,
         "service": process.spec.service,
@@ -63,20 +64,23 @@ def _describe_process(process: Supervised) -> dict[str, Any]:
         "restarts": process.restarts,
         "last_exit": process.last_exit,
         "log": str(process.spec.log),
-        **_measure(process.record.find() if process.record is not None else None),
+        **_measure(process.record.find() if process.record is not None else None, pids),
     }
 
 
-def _describe_supervisor() -> dict[str, Any]:
+def _describe_supervisor(pids: Collection[int]) -> dict[str, Any]:
     common = {"name": "weft", "service": None, "state": "running", "restarts": 0, "last_exit": None, "log": None}
-    return common | _measure(psutil.Process(), descendants=False)
+    return common | _measure(psutil.Process(), pids)
 
 
-def _measure(process: psutil.Process | None, *, descendants: bool = True) -> dict[str, Any]:
-    """Return what the system says of *process*; memory with that of its descendants, since PostgreSQL forks."""
+def _measure(process: psutil.Process | None, apart: Collection[int]) -> dict[str, Any]:
+    """Return what the system says of *process*; memory with that of its descendants, since PostgreSQL forks.
+
+    Those of the process ids *apart*, which have a line of their own, are left out with theirs.
+    """
     if process is not None:
         with suppress(psutil.Error):
-            family = [process, *(process.children(recursive=True) if descendants else ())]
+            family = [process, *_descendants(process, apart)]
             memory = [each.memory_full_info() for each in family]
             return {
                 "pid": process.pid,
@@ -85,6 +89,13 @@ def _measure(process: psutil.Process | None, *, descendants: bool = True) -> dic
                 "pss_bytes": sum(each.pss for each in memory) if hasattr(memory[0], "pss") else None,
             }
     return {"pid": None, "uptime_s": None, "rss_bytes": None, "pss_bytes": None}
+
+
+def _descendants(process: psutil.Process, apart: Collection[int]) -> Iterator[psutil.Process]:
+    for child in process.children():
+        if child.pid not in apart:
+            yield child
+            yield from _descendants(child, apart)
 
 
 def status(state: State, terminal: Terminal, *, as_json: bool) -> int:

@@ -75,9 +75,9 @@ def _shares(record: MeshRecord) -> list[Share]:
     if supervisor is None:
         raise BenchFailed("the mesh ended while it was measured")
     found = [_share("weft", supervisor)]
-    for child in supervisor.children():
-        name = names.get(child.pid, "others")
-        found += [_share(name, each) for each in (child, *child.children(recursive=True))]
+    for child in supervisor.children(recursive=True):
+        line = (names[each.pid] for each in (child, *child.parents()) if each.pid in names)
+        found.append(_share(next(line, "others"), child))
     return found
 
 
