@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shop.inventory.v1 import inventory_pb2
 
+from services.chores import chore
 from services.inventory.servicer import InventoryServicer
 from services.inventory.stockroom import Stockroom
-from services.inventory.sweeping import sweeping
 from weft.config import load
 from weft.data import Database
 from weft.server import Parts, Runtime, Service, run
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 __all__ = ["Config", "service"]
+
+BATCH: Final = 50
+POLL_S: Final = 1.0
+FORGET_BATCH: Final = 500
+FORGET_POLL_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,11 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         stockroom = Stockroom(database, runtime.outbox, hold_s=config.reservation_s)
         servicer = InventoryServicer(database, stockroom)
         name = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"].full_name
-        yield Parts(servicers={name: servicer}, database=database, background=[partial(sweeping, stockroom)])
+        background = [
+            partial(chore, stockroom.expire, name="end expired reservations", batch=BATCH, poll_s=POLL_S),
+            partial(chore, stockroom.forget, name="forget reservations", batch=FORGET_BATCH, poll_s=FORGET_POLL_S),
+        ]
+        yield Parts(servicers={name: servicer}, database=database, background=background)
 
 
 service = Service(name="inventory", build=build, migrations=Path(__file__).with_name("migrations"))

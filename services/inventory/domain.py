@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "ENDED",
+    "KEPT",
     "Action",
     "Change",
     "DuplicateSkus",
@@ -205,6 +207,21 @@ class State(StrEnum):
     """On the shelf again, since nobody confirmed the order in time."""
     RETURNED = "returned"
     """On the shelf again after they were sold."""
+
+
+ENDED: Final = (State.COMMITTED, State.RELEASED, State.RETURNED)
+"""Where a reservation comes to rest. One that has expired does not: its order may still commit or release it."""
+
+KEPT: Final = timedelta(days=365)
+"""For how long a reservation is known after it has ended.
+
+For so long a late call is answered as an early one would be; nothing is on its way for longer, and no order waits for
+its parcel for longer. After that:
+
+- A release gives nothing back, also of what was sold, and closes the door anew; an administrator may adjust the stock.
+- A commit finds no reservation, and sells nothing.
+- A reservation would be made. But no order asks for one after it has had one that ended.
+"""
 
 
 class Action(StrEnum):

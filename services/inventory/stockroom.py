@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from shop.inventory.v1 import events_pb2
 
 from services.inventory import store
 from services.inventory.domain import (
+    KEPT,
     Action,
     Change,
     Level,
     Line,
+    Reservation,
     ReservationNotFound,
     State,
     adjustment,
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from weft.data import Database, Transaction
 
 __all__ = ["Publisher", "Stockroom"]
+
+_log = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
@@ -61,21 +66,19 @@ class Stockroom:
         """
         require_distinct(lines)
         async with self._database.transaction() as tx:
-            reservation = await store.open_reservation(tx, order_id, State.RESERVED, lines, hold_s=self._hold_s)
-            if reservation:
+            reservation, known_at = await self._open(tx, order_id, State.RESERVED, lines, hold_s=self._hold_s)
+            if known_at:
+                reservation.require_same(lines, now=known_at)
+            else:
                 await self._move(tx, reservation.opened(), lines=lines)
-                return reservation.expire_time
-            found = await store.lock_reservation(tx, order_id)
-            assert found, "reservations stay for ever"
-            reservation, now = found
-            reservation.require_same(lines, now=now)
             return reservation.expire_time
 
     async def release(self, order_id: UUID) -> None:
         """Give an order's units back to the shelf, and see to it that it gets none any more."""
         async with self._database.transaction() as tx:
-            if not await store.open_reservation(tx, order_id, State.RELEASED, (), hold_s=0):
-                await self._apply(tx, order_id, Action.RELEASE)
+            reservation, known_at = await self._open(tx, order_id, State.RELEASED, (), hold_s=0)
+            if known_at:
+                await self._apply(tx, reservation, Action.RELEASE)
 
     async def commit(self, order_id: UUID) -> None:
         """Sell an order's units.
@@ -84,7 +87,10 @@ class Stockroom:
             ReservationNotFound, ReservationClosed, InsufficientStock: nothing was done.
         """
         async with self._database.transaction() as tx:
-            await self._apply(tx, order_id, Action.COMMIT)
+            found = await store.lock_reservation(tx, order_id)
+            if found is None:
+                raise ReservationNotFound(order_id)
+            await self._apply(tx, found[0], Action.COMMIT)
 
     async def adjust(self, sku: str, delta: int, reason: str, *, threshold: int | None) -> Level:
         """Put *delta* units on the shelf, or take them away, and set the SKU's threshold; return its level.
@@ -114,17 +120,33 @@ class Stockroom:
                 changes = [change for each in overdue for change in each.apply(Action.EXPIRE)[1]]
                 await store.save_state(tx, [each.order_id for each in overdue], State.EXPIRED)
                 await self._move(tx, changes)
-            return len(overdue)
+        if overdue:
+            _log.info("reservations expired", extra={"reservations": len(overdue)})
+        return len(overdue)
 
-    async def _apply(self, tx: Transaction, order_id: UUID, action: Action) -> None:
-        """Raises ReservationNotFound, ReservationClosed, InsufficientStock."""
-        found = await store.lock_reservation(tx, order_id)
-        if found is None:
-            raise ReservationNotFound(order_id)
-        before, _ = found
+    async def forget(self, *, limit: int) -> int:
+        """Delete up to *limit* reservations that were over longer than they are `KEPT`; return how many were."""
+        async with self._database.transaction() as tx:
+            return await store.delete_ended(tx, KEPT, limit)
+
+    async def _open(
+        self, tx: Transaction, order_id: UUID, state: State, lines: Sequence[Line], *, hold_s: float
+    ) -> tuple[Reservation, datetime | None]:
+        """Make an order's reservation, or lock the one it has; return it, and the time where it has one."""
+        while True:
+            opened = await store.open_reservation(tx, order_id, state, lines, hold_s=hold_s)
+            if opened:
+                return opened, None
+            found = await store.lock_reservation(tx, order_id)
+            if found:
+                return found
+            # It was forgotten between the two.
+
+    async def _apply(self, tx: Transaction, before: Reservation, action: Action) -> None:
+        """Raises ReservationClosed, InsufficientStock."""
         after, changes = before.apply(action)
         if after.state is not before.state:
-            await store.save_state(tx, [order_id], after.state)
+            await store.save_state(tx, [before.order_id], after.state)
         if changes:
             await self._move(tx, changes)
 

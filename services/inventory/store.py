@@ -9,10 +9,24 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, DateTime, Integer, Text, Uuid, any_, bindparam, func, literal, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Integer,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from services.inventory.domain import Change, Kind, Level, Line, Reservation, State, StockNotFound, Units
+from services.inventory.domain import ENDED, Change, Kind, Level, Line, Reservation, State, StockNotFound, Units
 from services.inventory.tables import changes, reservations, stock
 from weft.data import prepare
 
@@ -20,11 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from uuid import UUID
 
+    from sqlalchemy import Delete
+
     from weft.data import Database, Transaction
 
 __all__ = [
     "Entry",
     "add_level",
+    "delete_ended",
     "find_overdue",
     "get_level",
     "has_overdue",
@@ -85,6 +102,9 @@ _CHANGES: Final = prepare(
 # The state is text and not a parameter: only then may every plan use the index of what is reserved.
 _OVERDUE: Final = (text("state = 'reserved'"), reservations.c.expire_time <= func.now())
 _ANY_OVERDUE: Final = prepare(select(reservations.c.order_id).where(*_OVERDUE).limit(1))
+
+# See above. The time is the transaction's: one that differs from row to row would keep the index from being used.
+_ENDED: Final = text(f"state IN ({', '.join(repr(state.value) for state in ENDED)})")
 
 # Ledger and levels change in one statement, so neither can without the other.
 _RECORD: Final = text(
@@ -184,6 +204,17 @@ async def save_state(tx: Transaction, order_ids: Collection[UUID], state: State)
         .where(reservations.c.order_id == any_(literal(list(order_ids), ARRAY(Uuid))))
         .values(state=state.value, update_time=_NOW)
     )
+
+
+async def delete_ended(tx: Transaction, kept: timedelta, limit: int) -> int:
+    """Delete up to *limit* reservations that were over more than *kept* ago, skipping those others have locked."""
+    return await tx.execute(_delete_ended(kept, limit))
+
+
+def _delete_ended(kept: timedelta, limit: int) -> Delete:
+    ended = select(reservations.c.order_id).where(_ENDED, reservations.c.update_time < func.now() - kept)
+    ended = ended.order_by(reservations.c.update_time).limit(limit).with_for_update(skip_locked=True)
+    return delete(reservations).where(reservations.c.order_id.in_(ended))
 
 
 async def lock_levels(tx: Transaction, skus: Collection[str]) -> dict[str, Level]:

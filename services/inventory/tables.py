@@ -40,6 +40,13 @@ reservations = Table(
 )
 Index("reservations_by_expire_time", reservations.c.expire_time, postgresql_where=reservations.c.state == "reserved")
 
+Index(
+    "reservations_ended",
+    reservations.c.update_time,
+    postgresql_where=reservations.c.state.in_(["committed", "released", "returned"]),
+)
+
+# The ledger: what has become of every unit there ever was. It is history, and no row of it is ever changed or deleted.
 changes = Table(
     "stock_changes",
     metadata,

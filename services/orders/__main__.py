@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shop.orders.v1 import orders_pb2
 
+from services.chores import chore
 from services.orders.journal import Journal
 from services.orders.ordering import Ordering
 from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
@@ -24,19 +26,24 @@ if TYPE_CHECKING:
 
 __all__ = ["service"]
 
+FORGET_BATCH: Final = 500
+FORGET_POLL_S: Final = 600.0
+
 
 @asynccontextmanager
 async def build(runtime: Runtime) -> AsyncIterator[Parts]:
     async with Database.open(runtime.database_url, application_name=runtime.name) as database:
         peers, journal, changes = runtime.peers, Journal(runtime.outbox), Changes(database)
-        sagas = Sagas(database, journal, Inventory(peers), Payments(peers), Shipping(peers), tracing=runtime.tracing)
-        ordering = Ordering(database, journal, sagas, Buyers(peers), Offers(peers), changes)
+        shipping = Shipping(peers)
+        sagas = Sagas(database, journal, Inventory(peers), Payments(peers), shipping, tracing=runtime.tracing)
+        ordering = Ordering(database, journal, sagas, Buyers(peers), Offers(peers), shipping, changes)
+        forgetting = partial(chore, ordering.forget, name="forget requests", batch=FORGET_BATCH, poll_s=FORGET_POLL_S)
         name = orders_pb2.DESCRIPTOR.services_by_name["OrdersService"].full_name
         yield Parts(
             servicers={name: OrdersServicer(database, ordering)},
             database=database,
             handlers=handlers(journal),
-            background=[sagas.runner.work, changes.run],
+            background=[sagas.runner.work, changes.run, forgetting],
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from services.orders.journal import Journal
-    from services.orders.peers import Buyers, Offers
+    from services.orders.peers import Buyers, Offers, Shipping
     from services.orders.saga import Sagas
     from services.orders.watching import Changes
     from weft.data import Database, Transaction
@@ -55,10 +55,17 @@ class Ordering:
     """
 
     def __init__(
-        self, database: Database, journal: Journal, sagas: Sagas, buyers: Buyers, offers: Offers, changes: Changes
+        self,
+        database: Database,
+        journal: Journal,
+        sagas: Sagas,
+        buyers: Buyers,
+        offers: Offers,
+        shipping: Shipping,
+        changes: Changes,
     ) -> None:
         self._database, self._journal, self._sagas = database, journal, sagas
-        self._buyers, self._offers, self._changes = buyers, offers, changes
+        self._buyers, self._offers, self._shipping, self._changes = buyers, offers, shipping, changes
 
     async def place(self, purchase: Purchase, *, until: float) -> Order:
         """Place an order, or join the one that a copy of the request has placed; return it as it then stands.
@@ -125,6 +132,15 @@ class Ordering:
                     return
                 await watcher.changed()
 
+    async def forget(self, *, limit: int) -> int:
+        """Delete what up to *limit* requests have placed longer ago than answers are kept; return how many were.
+
+        A repeat that comes later still is a new request, whose answer was forgotten too; the order stays.
+        """
+        kept = timedelta(seconds=self._database.answer_ttl_s)
+        async with self._database.transaction() as tx:
+            return await store.delete_placements(tx, kept, limit)
+
     async def _find_joined(self, purchase: Purchase) -> UUID | None:
         """Return the order that a copy of the request has placed, if it may stand for this one too."""
         if not purchase.request_id:
@@ -150,9 +166,11 @@ class Ordering:
     async def _claim(self, tx: Transaction, purchase: Purchase, order_id: UUID) -> UUID | None:
         """Note that the request places *order_id*; return the order that it has placed instead, if it has."""
         ours = Placement(order_id, purchase.fingerprint)
-        if await store.add_placement(tx, purchase.user_id, purchase.request_id, ours):
-            return None
-        theirs = await store.lock_placement(tx, purchase.user_id, purchase.request_id)
+        theirs: Placement | None = None
+        while theirs is None:  # again where it was forgotten between the two
+            if await store.add_placement(tx, purchase.user_id, purchase.request_id, ours):
+                return None
+            theirs = await store.lock_placement(tx, purchase.user_id, purchase.request_id)
         order = await store.find_order(tx, theirs.order_id)
         assert order is not None, "a placement is committed with its order"
         joined = _joined(purchase, theirs, order)
@@ -179,11 +197,13 @@ class Ordering:
                 await watcher.changed(timeout_s=min(remaining_s, LOOK_AGAIN_S))
 
     async def _ask(self, purchase: Purchase) -> dict[UUID, Offer]:
-        """Return what is on sale of what is asked for, by a user who may buy, asking both peers at once."""
+        """Return what is on sale of what is asked for, by a user who may buy and can be sent it, asking all at once."""
         product_ids: Sequence[UUID] = [line.product_id for line in purchase.lines]
+        units = sum(line.quantity for line in purchase.lines)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._buyers.require_active(purchase.user_id))
+                group.create_task(self._shipping.require_served(purchase.destination, units))
                 offers = group.create_task(self._offers.find(product_ids))
         except* ServiceError as errors:
             raise errors.exceptions[0] from None

@@ -16,7 +16,14 @@ from shop.users.v1 import users_pb2, users_pb2_grpc
 from services.orders.domain import Offer
 from services.orders.messages import address_message, money_message
 from services.orders.money import Money
-from services.orders.refusals import InsufficientStock, PeerUnavailable, UserDeactivated, UserNotFound
+from services.orders.refusals import (
+    DESTINATION_NOT_SERVED,
+    DestinationNotServed,
+    InsufficientStock,
+    PeerUnavailable,
+    UserDeactivated,
+    UserNotFound,
+)
 from weft.client import PeerError
 
 if TYPE_CHECKING:
@@ -84,8 +91,8 @@ class Offers:
 class Inventory:
     """Inventory, as orders knows it.
 
-    Each method here and below raises PeerUnavailable where it is open whether it was done, and the peer's own
-    PeerError where it was refused; a repeat with the same *request_id* does nothing twice.
+    Each method here and below that does something raises PeerUnavailable where it is open whether it was done, and the
+    peer's own PeerError where it was refused; a repeat with the same *request_id* does nothing twice.
     """
 
     def __init__(self, peers: Peers) -> None:
@@ -155,6 +162,23 @@ class Shipping:
         self._shipping: shipping_pb2_grpc.ShippingServiceAsyncStub = peers.stub(  # type: ignore[assignment]  # see Buyers
             shipping_pb2_grpc.ShippingServiceStub, "shipping"
         )
+
+    async def require_served(self, destination: Address, units: int) -> None:
+        """Return if *units* can be sent to *destination*; nothing is booked.
+
+        Raises:
+            DestinationNotServed: no carrier goes there.
+            PeerUnavailable: it can't be known at the moment.
+        """
+        request = shipping_pb2.QuoteShipmentRequest(
+            destination=shipping_pb2.Destination(country_code=destination.country_code), units=units
+        )
+        try:
+            await self._shipping.QuoteShipment(request)
+        except PeerError as error:
+            if error.reason == DESTINATION_NOT_SERVED:
+                raise DestinationNotServed from error
+            raise _understood(error) from error
 
     async def schedule(self, order: Order, destination: Address, request_id: str) -> None:
         request = shipping_pb2.ScheduleShipmentRequest(

@@ -15,6 +15,7 @@ __all__ = [
     "PEER_UNAVAILABLE",
     "CancelledByUser",
     "CurrenciesDiffer",
+    "DestinationNotServed",
     "DuplicateProducts",
     "IllegalTransition",
     "InsufficientStock",
@@ -51,6 +52,14 @@ class DuplicateProducts(InvalidArgument):
 
 class CurrenciesDiffer(FailedPrecondition):
     """The products are priced in different currencies, which have no sum."""
+
+
+class DestinationNotServed(FailedPrecondition):
+    """No carrier goes where the order is to go."""
+
+    def __init__(self) -> None:
+        violation = Violation("destination.countryCode", "is not a country that a carrier serves")
+        super().__init__("no carrier serves this destination", violations=[violation])
 
 
 class IllegalTransition(FailedPrecondition):

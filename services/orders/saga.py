@@ -18,9 +18,10 @@ Why money that was taken and orders that are certain are the same, in every inte
     moves: if the parcel has left, the order is as certain as before, and paid; if not, the money goes back and nothing
     will be sent. An uncertain outcome is neither: it is asked for until it is known.
 
-An address that no carrier serves is only found after the pivot: shipping's contract has no question without an effect,
-and a parcel booked before the pivot might leave before it is paid. So the order is then called off by itself, as its
-shopper would have: the money is given back, the goods return to the shelf, and nobody has to be asked.
+An address that no carrier serves is refused before there is an order: shipping is asked what it would cost, which books
+nothing. The parcel itself is booked after the pivot only, since one booked before might leave before it is paid; and by
+then a carrier may have stopped going there. The order is then called off by itself, as its shopper would have: the
+money is given back, the goods return to the shelf, and nobody has to be asked.
 """
 
 from __future__ import annotations
@@ -215,23 +216,22 @@ class Sagas:
         await self._journal.change(tx, given.saga_id, Confirmed(), now=now)
 
     async def _commit_stock(self, call: StepCall) -> None:
-        await self._unless_called_off(
-            call.saga_id, "RESERVATION_CLOSED", self._inventory.commit(call.saga_id, call.request_id)
-        )
+        commit = self._inventory.commit(call.saga_id, call.request_id)
+        # Where the door was closed so long ago that inventory has forgotten it, there is none.
+        await self._unless_called_off(call.saga_id, commit, "RESERVATION_CLOSED", "RESERVATION_NOT_FOUND")
 
     async def _capture_payment(self, call: StepCall) -> None:
         order = await store.get_order(self._database, call.saga_id)
         if not order.total.is_nothing:
-            await self._unless_called_off(
-                call.saga_id, "PAYMENT_CLOSED", self._payments.capture(call.saga_id, call.request_id)
-            )
+            capture = self._payments.capture(call.saga_id, call.request_id)
+            await self._unless_called_off(call.saga_id, capture, "PAYMENT_CLOSED")
 
     async def _schedule_shipment(self, call: StepCall) -> Mapping[str, JSON]:
         order = await store.get_order(self._database, call.saga_id)
         assert order.destination is not None, "every order that a saga places has one"
         schedule = self._shipping.schedule(order, order.destination, call.request_id)
         try:
-            await self._unless_called_off(call.saga_id, "SHIPMENT_CANCELLED", schedule)
+            await self._unless_called_off(call.saga_id, schedule, "SHIPMENT_CANCELLED")
         except PeerError as error:
             if error.reason != DESTINATION_NOT_SERVED:
                 raise
@@ -302,12 +302,12 @@ class Sagas:
         refused = CancellationRefused(_reason(given.failure))
         await self._journal.change(tx, _order_id(given.data), refused, now=self._clock())
 
-    async def _unless_called_off(self, order_id: UUID, closed: str, step: Awaitable[None]) -> None:
-        """Await *step* of an order, unless it is refused for *closed* and the order is called off: see 4. above."""
+    async def _unless_called_off(self, order_id: UUID, step: Awaitable[None], *closed: str) -> None:
+        """Await *step* of an order, unless one of *closed* refuses it and the order is called off: see 4. above."""
         try:
             await step
         except PeerError as error:
-            if error.reason != closed or not (await store.get_order(self._database, order_id)).is_called_off:
+            if error.reason not in closed or not (await store.get_order(self._database, order_id)).is_called_off:
                 raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import DateTime, Text, bindparam, delete, insert, select, text, update
+from sqlalchemy import DateTime, Text, bindparam, delete, func, insert, select, text, tuple_, update
 from sqlalchemy import Uuid as UuidType
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -17,7 +17,10 @@ from weft.data import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
     from uuid import UUID
+
+    from sqlalchemy import Delete
 
     from weft.data import Database, Transaction
 
@@ -28,6 +31,7 @@ __all__ = [
     "add_placement",
     "append",
     "delete_payment_method",
+    "delete_placements",
     "find_order",
     "find_payment_method",
     "find_placement",
@@ -121,16 +125,28 @@ async def add_placement(tx: Transaction, user_id: str, request_id: str, placemen
     return await tx.execute(row.on_conflict_do_nothing()) > 0
 
 
-async def lock_placement(tx: Transaction, user_id: str, request_id: str) -> Placement:
-    """Read a placement that nobody else may change until the transaction ends."""
+async def lock_placement(tx: Transaction, user_id: str, request_id: str) -> Placement | None:
+    """Read a placement, if there is one, that nobody else may change until the transaction ends."""
     of_request = (placements.c.user_id == user_id, placements.c.request_id == request_id)
-    row = await tx.one(_PLACEMENT.where(*of_request).with_for_update())
-    return Placement(row.order_id, bytes(row.fingerprint))
+    row = await tx.first(_PLACEMENT.where(*of_request).with_for_update())
+    return Placement(row.order_id, bytes(row.fingerprint)) if row else None
 
 
 async def replace_placement(tx: Transaction, user_id: str, request_id: str, placement: Placement) -> None:
+    """Say what a request places now; from this moment on it counts as new."""
     of_request = (placements.c.user_id == user_id, placements.c.request_id == request_id)
-    await tx.execute(update(placements).where(*of_request).values(**placement._asdict()))
+    await tx.execute(update(placements).where(*of_request).values(**placement._asdict(), create_time=func.now()))
+
+
+async def delete_placements(tx: Transaction, kept: timedelta, limit: int) -> int:
+    """Delete up to *limit* placements older than *kept*, skipping those others have locked; return how many."""
+    return await tx.execute(_delete_placements(kept, limit))
+
+
+def _delete_placements(kept: timedelta, limit: int) -> Delete:
+    old = select(*placements.primary_key.columns).where(placements.c.create_time < func.now() - kept)
+    old = old.order_by(placements.c.create_time).limit(limit).with_for_update(skip_locked=True)
+    return delete(placements).where(tuple_(*placements.primary_key.columns).in_(old))
 
 
 async def add_payment_method(tx: Transaction, order_id: UUID, payment_method: str) -> None:

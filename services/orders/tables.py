@@ -80,7 +80,7 @@ lines = Table(
     CheckConstraint("quantity > 0", name="order_lines_quantity"),
 )
 
-# Which order a request placed, so that its repeats join it while it is not answered yet.
+# Which order a request placed, so that its repeats join it while it is not answered yet. Kept as long as answers are.
 placements = Table(
     "placements",
     metadata,
@@ -89,6 +89,7 @@ placements = Table(
     Column("order_id", Uuid, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("placements_by_create_time", "create_time"),
 )
 
 # What to pay an order with, until its money is held or it is off. Nowhere else, so that it is gone then.

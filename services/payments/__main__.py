@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shop.payments.v1 import payments_pb2
 
+from services.chores import chore
 from services.payments.cashier import Cashier
 from services.payments.servicer import PaymentsServicer
-from services.payments.settling import settling
 from services.payments.simulated import SimulatedProvider
 from services.payments.stripe import StripeProvider, StripeWebhooks
 from weft.config import ConfigError, load
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "service"]
 
+BATCH: Final = 20
+POLL_S: Final = 0.5
 ONE_PROVIDER = (
     "set either PAYMENTS_PROVIDER_URL, or PAYMENTS_STRIPE_KEY_FILE and PAYMENTS_STRIPE_WEBHOOK_SECRET_FILE"
     " (with PAYMENTS_STRIPE_URL if Stripe is not where it is)"
@@ -104,8 +106,9 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         webhooks = StripeWebhooks(secrets.webhook_secret) if secrets else None
         servicer = PaymentsServicer(database, cashier, webhooks=webhooks)
         name = payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"].full_name
+        settling = partial(chore, cashier.settle_due, name="settle payments", batch=BATCH, poll_s=POLL_S)
         try:
-            yield Parts(servicers={name: servicer}, database=database, background=[partial(settling, cashier)])
+            yield Parts(servicers={name: servicer}, database=database, background=[settling])
         finally:
             await cashier.finish()
 

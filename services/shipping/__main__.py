@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shop.shipping.v1 import shipping_pb2
 
-from services.shipping.clockwork import clockwork
+from services.chores import chore
 from services.shipping.parcels import Parcels
 from services.shipping.servicer import ShippingServicer
 from services.shipping.simulated import SimulatedCarrier
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 __all__ = ["Config", "service"]
+
+BATCH: Final = 50
+POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,9 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         parcels = Parcels(database, SimulatedCarrier(), runtime.outbox)
         servicer = ShippingServicer(database, parcels)
         name = shipping_pb2.DESCRIPTOR.services_by_name["ShippingService"].full_name
-        background = [partial(clockwork, parcels, step_s=config.carrier_step_s)]
-        yield Parts(servicers={name: servicer}, database=database, background=background)
+        advance = partial(parcels.advance, step_s=config.carrier_step_s)
+        moving = partial(chore, advance, name="move parcels", batch=BATCH, poll_s=POLL_S)
+        yield Parts(servicers={name: servicer}, database=database, background=[moving])
 
 
 service = Service(name="shipping", build=build, migrations=Path(__file__).with_name("migrations"))

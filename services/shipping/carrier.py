@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from services.shipping.domain import Address, Booking
+    from services.shipping.domain import Address, Booking, Money
 
 __all__ = ["Carrier"]
 
@@ -15,8 +15,16 @@ __all__ = ["Carrier"]
 class Carrier(Protocol):
     """Knows each parcel by the order it is for, so that whatever is asked of it twice is done once."""
 
+    async def quote(self, country_code: str, units: int) -> Money:
+        """Return what carrying *units*, at least 1, to a country costs; nothing is booked.
+
+        Raises:
+            DestinationNotServed: it does not go there.
+            CarrierUnavailable: it can't be asked.
+        """
+
     async def book(self, order_id: UUID, destination: Address, units: int) -> Booking:
-        """Have an order's parcel carried; a repeat returns the same booking.
+        """Have an order's parcel carried at the rate that `quote` names; a repeat returns the same booking.
 
         Args:
             order_id: What the parcel holds.

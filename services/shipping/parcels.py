@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from services.shipping.announcements import Publisher
     from services.shipping.carrier import Carrier
+    from services.shipping.domain import Money
     from weft.data import Database, Transaction
 
 __all__ = ["Parcels"]
@@ -36,6 +37,15 @@ class Parcels:
         self._database = database
         self._carrier = carrier
         self._publisher = publisher
+
+    async def quote(self, country_code: str, units: int) -> Money:
+        """Return the rate at which `schedule` would book *units* to a country.
+
+        Raises:
+            DestinationNotServed: it would not.
+            CarrierUnavailable: it can't be known at the moment.
+        """
+        return await self._carrier.quote(country_code, units)
 
     async def schedule(self, order_id: UUID, user_id: str, destination: Address, units: int) -> Shipment:
         """Book an order's parcel, once; return its shipment as it is now.

@@ -41,6 +41,10 @@ class ShippingServicer(pb_grpc.ShippingServiceServicer):
         self._database = database
         self._parcels = parcels
 
+    async def QuoteShipment(self, request: pb.QuoteShipmentRequest, context: Context) -> pb.QuoteShipmentResponse:
+        rate = await self._parcels.quote(request.destination.country_code, request.units)
+        return pb.QuoteShipmentResponse(rate=_money(rate))
+
     async def ScheduleShipment(
         self, request: pb.ScheduleShipmentRequest, context: Context
     ) -> pb.ScheduleShipmentResponse:

@@ -12,7 +12,7 @@ from services.shipping.rates import rate
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from services.shipping.domain import Address
+    from services.shipping.domain import Address, Money
 
 __all__ = ["SimulatedCarrier"]
 
@@ -23,8 +23,11 @@ DIGEST_BYTES: Final = 10  # 16 characters, and nobody guesses one
 class SimulatedCarrier:
     """A `Carrier`. `Parcels.advance` moves what it has booked."""
 
+    async def quote(self, country_code: str, units: int) -> Money:
+        return rate(country_code, units)
+
     async def book(self, order_id: UUID, destination: Address, units: int) -> Booking:
-        return Booking(_tracking_number(order_id), rate(destination.country_code, units))
+        return Booking(_tracking_number(order_id), await self.quote(destination.country_code, units))
 
     async def find(self, order_id: UUID) -> str | None:
         return _tracking_number(order_id)

@@ -29,6 +29,8 @@ PARCEL: Final = (
 
 metadata = MetaData()
 
+# Nothing is deleted. A parcel is shown to its recipient for as long as the order that it carries, and orders stay. A
+# row without one is all that keeps a parcel from being booked for an order that was called off, however late.
 shipments = Table(
     "shipments",
     metadata,

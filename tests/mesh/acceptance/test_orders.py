@@ -11,7 +11,7 @@ from uuid import uuid4
 import aiohttp
 
 from tests.mesh.acceptance.conftest import Mesh
-from tests.mesh.acceptance.purchases import Answer, Person
+from tests.mesh.acceptance.purchases import HOME, Answer, Person
 
 
 async def later(condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -110,6 +110,26 @@ async def test_a_declined_card_leaves_nothing_reserved(mesh: Mesh) -> None:
         assert (order["state"], order["cancelReason"]) == ("STATE_CANCELLED", "PAYMENT_DECLINED")
         stock = (await admin.get(f"/v1/stock/{sku}")).body["stock"]
         assert (stock["onHand"], stock["reserved"]) == ("5", "0")
+
+
+async def test_an_order_to_where_no_carrier_goes_is_refused_before_anything_is_done(mesh: Mesh) -> None:
+    async with aiohttp.ClientSession() as session:
+        admin, anna = Person.administrator(session, mesh), await Person.registered(session, mesh)
+        product_id = await admin.offer(units=5)
+        sku = (await admin.get(f"/v1/products/{product_id}")).body["product"]["sku"]
+        order = {"lines": [{"productId": product_id, "quantity": 2}], "paymentMethod": "pm_test_accepted"}
+
+        refused = await anna.post("/v1/orders", order | {"destination": HOME | {"countryCode": "AQ"}}, key="basket-1")
+
+        assert (refused.status, refused.reason) == (400, "DESTINATION_NOT_SERVED")
+        fields = [each["field"] for detail in refused.body["details"] for each in detail.get("fieldViolations", ())]
+        assert fields == ["destination.countryCode"]
+        assert (await anna.get("/v1/orders")).body.get("orders", []) == []
+        changes = (await admin.get(f"/v1/stock/{sku}/changes")).body["changes"]
+        assert [change["kind"] for change in changes] == ["KIND_ADJUSTED"]
+
+        placed = await anna.post("/v1/orders", order | {"destination": HOME}, key="basket-1")
+        assert placed.order["state"] == "STATE_CONFIRMED"
 
 
 async def test_money_that_was_taken_without_an_answer_is_neither_lost_nor_taken_twice(mesh: Mesh) -> None:

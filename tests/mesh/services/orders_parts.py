@@ -81,6 +81,7 @@ class Replica:
     """One replica of orders."""
 
     server: TestServer
+    ordering: Ordering
     sagas: Sagas
     journal: Journal
     changes: Changes
@@ -289,24 +290,25 @@ async def replica(
     async with AsyncExitStack() as stack:
         peers = await stack.enter_async_context(Peers(tracing, targets, ServiceTokens("orders", KEY)))
         journal, changes = Journal(Outbox("orders")), Changes(database)
+        shipping = asked.Shipping(peers)
         sagas = Sagas(
             sagas_database or database,
             journal,
             asked.Inventory(peers),
             asked.Payments(peers),
-            asked.Shipping(peers),
+            shipping,
             tracing=tracing,
             pace=pace,
             poll_s=0.05,
         )
-        ordering = Ordering(database, journal, sagas, asked.Buyers(peers), asked.Offers(peers), changes)
+        ordering = Ordering(database, journal, sagas, asked.Buyers(peers), asked.Offers(peers), shipping, changes)
         loops = [asyncio.create_task(changes.run())]
         if works:
             loops.append(asyncio.create_task(sagas.runner.work()))
         try:
             servicer = OrdersServicer(database, ordering)
             async with serving({NAME: servicer}, database=database, key=KEY, tracing=tracing) as server:
-                yield Replica(server=server, sagas=sagas, journal=journal, changes=changes)
+                yield Replica(server=server, ordering=ordering, sagas=sagas, journal=journal, changes=changes)
         finally:
             for loop in loops:
                 loop.cancel()

@@ -80,6 +80,10 @@ class Peer:
     async def _meet(self, method: str, request: Any, effect: Callable[[], None], refusal: str) -> None:
         self.calls.append((method, request.order_id, request.request_id))
         await self.held.wait()
+        await self._suffer(method, request, effect, refusal)
+
+    async def _suffer(self, method: str, request: Any, effect: Callable[[], None], refusal: str) -> None:
+        """Have *effect*, unless the method is to fail."""
         fault, times = self.faults.get(method, (None, 0))
         if fault is not None:
             self.faults[method] = fault, times - 1
@@ -246,6 +250,13 @@ class Shipping(Peer):
         super().__init__()
         self.parcels: dict[str, Any] = {}
         """Order -> the request that its parcel was booked with."""
+        self.quoted: list[Any] = []
+        """What was asked before anything is done; nobody holds these calls up."""
+
+    async def QuoteShipment(self, request: Any, context: Any) -> Any:
+        self.quoted.append(request)
+        await self._suffer("QuoteShipment", request, lambda: None, "DESTINATION_NOT_SERVED")
+        return shipping_pb2.QuoteShipmentResponse()
 
     async def ScheduleShipment(self, request: Any, context: Any) -> Any:
         def schedule() -> None:

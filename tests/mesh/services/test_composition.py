@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from aiohttp import web
 from google.protobuf.json_format import ParseDict
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
+from sqlalchemy import text
 
 from services import local
 from tests.mesh.services.calls import Calls, euros, refusal
@@ -130,6 +132,43 @@ async def test_the_catalogs_currency_is_a_setting(empty_url: Callable[[str], Awa
     with pytest.raises(ConfigError):
         async with built("catalog", url, {"CATALOG_CURRENCY": "euro"}):
             pass
+
+
+@pytest.mark.parametrize(
+    ("service", "table", "old"),
+    [
+        ("orders", "placements", "select 'ada', 'basket-1', gen_random_uuid(), '', now() - interval '2 days'"),
+        (
+            "inventory",
+            "reservations",
+            """select gen_random_uuid(), 'committed', '{"MUG": 1}', now(), now(), now() - interval '2 years'""",
+        ),
+    ],
+)
+async def test_what_was_kept_long_enough_is_deleted_beside_the_calls(
+    empty_url: Callable[[str], Awaitable[str]],
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+    service: str,
+    table: str,
+    old: str,
+) -> None:
+    async with built(service, await empty_url(service), {}) as parts:
+        assert parts.database
+        database = parts.database
+        async with database.transaction() as tx:
+            await tx.execute(text(f"insert into {table} {old}"))
+
+        async def is_gone() -> bool:
+            async with database.transaction() as tx:
+                return not await tx.scalar(text(f"select count(*) from {table}"))
+
+        loops = [asyncio.create_task(loop()) for loop in parts.background]
+        try:
+            await eventually(is_gone)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
 
 
 async def test_orders_needs_no_settings(empty_url: Callable[[str], Awaitable[str]]) -> None:

@@ -324,6 +324,21 @@ async def test_an_order_whose_placement_is_stuck_may_be_called_off_and_stays_off
     assert await shop.standing(order_id) == ("cancelled", "CANCELLED_BY_USER")
 
 
+async def test_an_order_that_was_called_off_stays_off_when_inventory_has_forgotten_it(shop: Shop) -> None:
+    shop.inventory.fail("CommitStock", Fault.UNAVAILABLE)
+    order_id = (await shop.me.PlaceOrder(ONE_MUG)).order.order_id
+    await shop.at_rest()
+    shop.fulfilment.heal()
+    await shop.me.CancelOrder(cancel_request(order_id))
+    del shop.inventory.state[order_id]
+
+    assert await timeline.resume(shop.database, UUID(order_id), who="a person")
+    await until(lambda: _is(shop, "done"))
+
+    assert shop.fulfilment.of(order_id) == (None, "voided", "cancelled")
+    assert await shop.standing(order_id) == ("cancelled", "CANCELLED_BY_USER")
+
+
 @pytest.mark.parametrize("moment", range(8))
 async def test_placing_and_calling_off_at_once_charge_exactly_the_orders_that_stand(shop: Shop, moment: int) -> None:
     async def chase() -> Any:

@@ -200,7 +200,43 @@ async def test_a_step_that_is_too_slow_after_an_order_is_certain_is_done_once(
     shop.fulfilment.require_nothing_twice()
 
 
-async def test_an_order_that_no_carrier_takes_is_called_off_by_itself(shop: Shop) -> None:
+async def test_an_order_that_no_carrier_would_take_is_refused_and_nothing_is_written(shop: Shop) -> None:
+    shop.shipping.fail("QuoteShipment", Fault.REFUSED)
+
+    error = await refusal(shop.me.PlaceOrder(order_request((MUG, 2), (POT, 3), request_id="basket-1")))
+
+    assert (error.code, error.reason) == ("FAILED_PRECONDITION", "DESTINATION_NOT_SERVED")
+    assert [each.field for each in error.violations] == ["destination.countryCode"]
+    (quoted,) = shop.shipping.quoted
+    assert (quoted.destination.country_code, quoted.units) == (HOME.country_code, 5)
+    assert await _is_untouched(shop)
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST])
+async def test_an_order_is_not_placed_while_shipping_cannot_say_whether_it_goes_there(shop: Shop, fault: Fault) -> None:
+    request = order_request((MUG, 1), request_id="basket-1")
+    shop.shipping.fail("QuoteShipment", fault)
+
+    error = await refusal(shop.me.PlaceOrder(request))
+
+    assert (error.code, error.reason, error.metadata) == ("UNAVAILABLE", "PEER_UNAVAILABLE", {"peer": "shipping"})
+    assert await _is_untouched(shop)
+    shop.shipping.heal()
+    assert (await shop.me.PlaceOrder(request)).order.state == pb.Order.STATE_CONFIRMED
+
+
+async def test_a_request_that_was_refused_for_its_destination_may_be_repeated_with_another(shop: Shop) -> None:
+    shop.shipping.fail("QuoteShipment", Fault.REFUSED, times=1)
+    elsewhere = order_request((MUG, 1), request_id="basket-1")
+    elsewhere.destination.country_code = "AQ"
+    assert (await refusal(shop.me.PlaceOrder(elsewhere))).reason == "DESTINATION_NOT_SERVED"
+
+    order = (await shop.me.PlaceOrder(order_request((MUG, 1), request_id="basket-1"))).order
+
+    assert order.state == pb.Order.STATE_CONFIRMED
+
+
+async def test_an_order_that_no_carrier_takes_any_more_is_called_off_by_itself(shop: Shop) -> None:
     shop.shipping.fail("ScheduleShipment", Fault.REFUSED)
 
     order = (await shop.me.PlaceOrder(ONE_MUG)).order
@@ -321,6 +357,13 @@ def _for_nothing(product: Any) -> Any:
 
 async def _is(shop: Shop, statuses: list[str]) -> bool:
     return await shop.sagas() == statuses
+
+
+async def _is_untouched(shop: Shop) -> bool:
+    """Tell whether nothing is written, and nobody was asked to do anything."""
+    tables = ("orders", "order_events", "placements", "payment_methods", "sagas", "request_answers", "outbox")
+    written = [table for table in tables if await shop.scalar(f"select count(*) from {table}")]
+    return not (written or shop.inventory.calls or shop.payments.calls or shop.shipping.calls)
 
 
 async def _stands(shop: Shop, order_id: str, state: str) -> bool:

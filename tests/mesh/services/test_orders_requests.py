@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,11 +15,15 @@ import pytest
 from shop.orders.v1 import orders_pb2 as pb
 from sqlalchemy import text
 
+from services.orders import store
 from tests.mesh.saga.harness import Fault as Death
 from tests.mesh.saga.harness import MortalDatabase
 from tests.mesh.services.calls import outcome, refusal
 from tests.mesh.services.orders_parts import Replica, Shop, order_request, replica, until
 from tests.mesh.services.orders_peers import MUG, POT, Fault
+
+ANSWERS_KEPT = timedelta(days=1)
+"""Of stored answers, as the contract says."""
 
 
 @asynccontextmanager
@@ -131,6 +137,86 @@ async def test_a_repeat_whose_answer_is_forgotten_still_finds_its_order(shop: Sh
     second = (await shop.me.PlaceOrder(request)).order
 
     assert second == first
+
+
+async def test_what_requests_have_placed_is_forgotten_when_their_answers_are(shop: Shop) -> None:
+    old, young = order_request((MUG, 1), request_id="old"), order_request((MUG, 1), request_id="young")
+    order = (await shop.me.PlaceOrder(old)).order
+    await shop.at_rest()
+    await let_pass(shop, ANSWERS_KEPT)
+    await shop.me.PlaceOrder(young)
+
+    assert [await shop.replica.ordering.forget(limit=10) for _ in range(2)] == [1, 0]
+
+    assert await shop.rows("select request_id from placements") == [("young",)]
+    assert (await shop.me.GetOrder(pb.GetOrderRequest(order_id=order.order_id))).order.order_id == order.order_id
+    assert len(await shop.ids_of_all()) == 2
+
+
+async def test_what_requests_have_placed_is_forgotten_in_batches_the_oldest_first(shop: Shop) -> None:
+    for number in range(5):
+        await shop.me.PlaceOrder(order_request((MUG, 1), request_id=f"r-{number}"))
+        await let_pass(shop, timedelta(minutes=1))
+    await let_pass(shop, ANSWERS_KEPT)
+
+    assert await shop.replica.ordering.forget(limit=3) == 3
+
+    assert await shop.rows("select request_id from placements order by request_id") == [("r-3",), ("r-4",)]
+
+
+async def test_a_request_that_placed_another_order_when_it_was_repeated_is_as_young_as_that(shop: Shop) -> None:
+    request = order_request((MUG, 1), request_id="basket-1")
+    shop.inventory.short = {"MUG"}
+    await refusal(shop.me.PlaceOrder(request))
+    shop.inventory.short = set()
+    await let_pass(shop, ANSWERS_KEPT)
+    order = (await shop.me.PlaceOrder(request)).order
+    await forget_answers(shop)
+
+    assert await shop.replica.ordering.forget(limit=10) == 0
+
+    assert (await shop.me.PlaceOrder(request)).order.order_id == order.order_id
+
+
+async def test_a_request_that_is_forgotten_while_it_is_repeated_is_a_new_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = order_request((MUG, 1), request_id="basket-1")
+    first = (await shop.me.PlaceOrder(request)).order
+    await forget_answers(shop)
+    await let_pass(shop, ANSWERS_KEPT)
+    find, lock = store.find_placement, store.lock_placement
+    looked: list[str] = []
+
+    async def not_yet(*_arguments: Any) -> None:
+        looked.append("there is none yet")
+
+    async def not_any_more(*arguments: Any) -> Any:
+        looked.append("there is none any more")
+        # As another replica does: outside this call and its transaction.
+        await asyncio.create_task(shop.replica.ordering.forget(limit=10), context=Context())
+        return await lock(*arguments)
+
+    monkeypatch.setattr(store, "find_placement", not_yet)
+    monkeypatch.setattr(store, "lock_placement", not_any_more)
+    second = (await shop.me.PlaceOrder(request)).order
+    monkeypatch.setattr(store, "find_placement", find)
+
+    assert looked == ["there is none yet", "there is none any more"]
+    assert second.order_id != first.order_id
+    assert (await shop.me.PlaceOrder(request)).order.order_id == second.order_id
+
+
+async def test_a_repeat_joins_its_order_whatever_a_new_one_would_be_told(shop: Shop) -> None:
+    request = order_request((MUG, 1), request_id="basket-1")
+    first = (await shop.me.PlaceOrder(request)).order
+    await forget_answers(shop)
+    shop.shipping.fail("QuoteShipment", Fault.REFUSED)
+
+    second = (await shop.me.PlaceOrder(request)).order
+
+    assert second == first
+    assert len(shop.shipping.quoted) == 1
 
 
 async def test_a_request_that_failed_is_tried_again_as_another_order(shop: Shop) -> None:
@@ -271,6 +357,13 @@ async def unanswered(call: Any) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def let_pass(shop: Shop, time: timedelta) -> None:
+    """Let time pass for all that requests have placed."""
+    async with shop.database.transaction(independent=True) as tx:
+        passed = text("update placements set create_time = create_time - cast(:time as interval)")
+        await tx.execute(passed.bindparams(time=time))
 
 
 async def forget_answers(shop: Shop) -> None:

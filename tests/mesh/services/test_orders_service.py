@@ -139,7 +139,7 @@ async def test_somebody_without_an_account_buys_nothing(orders: Orders) -> None:
     assert await count(orders.database) == 0
 
 
-@pytest.mark.parametrize("missing", ["users", "catalog"])
+@pytest.mark.parametrize("missing", ["users", "catalog", "shipping"])
 async def test_while_a_peer_is_away_nothing_is_bought_and_the_caller_may_try_again(
     orders: Orders,
     users: Users,

@@ -13,9 +13,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
 
 import services.catalog.store as catalog_store
 import services.orders.queries as orders_queries
+import services.orders.store as orders_store
 from services.catalog.domain import Amount, Listing, OrderKey
 
 if TYPE_CHECKING:
@@ -44,12 +46,26 @@ MANY_LINES = """
     select order_id, n, gen_random_uuid(), 'SKU', 'Thing', 1, 0, 1 from orders, generate_series(0, 1) n
 """
 
+MANY_PLACEMENTS = """
+    insert into placements
+    select 'user-' || n, 'basket', gen_random_uuid(), '', now() - n * interval '1 minute'
+    from generate_series(1, 5000) n
+"""
+
 
 async def plan(database: Database, statement: Prepared, **parameters: Any) -> str:
     """Return how PostgreSQL runs *statement*."""
     async with database._reads.acquire() as connection:  # only here does anyone explain a statement
         rows = await connection.fetch(f"EXPLAIN {statement.sql}", *statement.arguments(parameters))
     return "\n".join(line for (line,) in rows)
+
+
+async def explained(database: Database, statement: sa.UpdateBase) -> str:
+    """Return how PostgreSQL runs a *statement* of a transaction, without running it."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # the library's
+    sql = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    async with database.transaction() as tx:
+        return "\n".join(line for (line,) in await tx.all(sa.text(f"EXPLAIN {sql}")))
 
 
 async def filled(database: Database, *statements: str) -> Database:
@@ -190,3 +206,12 @@ async def test_a_page_of_orders_is_read_from_the_index_of_its_filter(
         assert index in text
         assert "order_lines_pkey" in text
         assert "Seq Scan" not in text
+
+
+async def test_old_placements_are_found_by_their_age(empty_database: Callable[[str], Awaitable[Database]]) -> None:
+    database = await filled(await empty_database("orders"), MANY_PLACEMENTS)
+
+    text = await explained(database, orders_store._delete_placements(timedelta(days=3), 50))
+
+    assert "Index Scan using placements_by_create_time" in text
+    assert "Index Cond: (create_time" in text

@@ -9,13 +9,20 @@ import pytest
 from google.type.money_pb2 import Money as MoneyMessage
 from shop.catalog.v1 import catalog_pb2
 from shop.inventory.v1 import inventory_pb2
+from shop.shipping.v1 import shipping_pb2
 from shop.users.v1 import users_pb2
 
 from services.orders.domain import Offer, Order, first
 from services.orders.events import Address, Line, Placed
 from services.orders.money import Money
 from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
-from services.orders.refusals import InsufficientStock, PeerUnavailable, UserDeactivated, UserNotFound
+from services.orders.refusals import (
+    DestinationNotServed,
+    InsufficientStock,
+    PeerUnavailable,
+    UserDeactivated,
+    UserNotFound,
+)
 from weft.client import PeerError
 from weft.errors import Violation
 
@@ -94,6 +101,44 @@ async def test_offers_are_the_catalogs_products_by_id() -> None:
 
     assert offers == {MUG: Offer(sku="MUG", name="Mug", unit_price=Money("EUR", 14, 500_000_000))}
     assert peer.requests == [catalog_pb2.BatchGetProductsRequest(product_ids=[str(MUG)])]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "meaning"),
+    [
+        ("FAILED_PRECONDITION", "DESTINATION_NOT_SERVED", DestinationNotServed),
+        ("UNAVAILABLE", "CARRIER_UNAVAILABLE", PeerUnavailable),
+        ("RESOURCE_EXHAUSTED", "OVERLOADED", PeerUnavailable),
+        ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", PeerError),
+        ("INTERNAL", "INTERNAL", PeerError),
+    ],
+)
+async def test_a_refusal_of_shipping_to_say_what_it_costs_means_something_here_or_stays_what_it_is(
+    code: str, reason: str, meaning: type[Exception]
+) -> None:
+    with pytest.raises(meaning) as raised:
+        await Shipping(peers(PeerError("shipping", code, "no", reason=reason))).require_served(HOME, 3)
+
+    assert type(raised.value) is meaning
+
+
+async def test_a_destination_that_is_not_served_is_named_as_our_own_callers_name_it() -> None:
+    refusal = PeerError("shipping", "FAILED_PRECONDITION", "no", reason="DESTINATION_NOT_SERVED")
+
+    with pytest.raises(DestinationNotServed) as raised:
+        await Shipping(peers(refusal)).require_served(HOME, 3)
+
+    assert (raised.value.code, raised.value.reason) == ("FAILED_PRECONDITION", "DESTINATION_NOT_SERVED")
+    assert [each.field for each in raised.value.violations] == ["destination.countryCode"]
+
+
+async def test_shipping_is_asked_what_it_costs_without_being_told_whose_it_is() -> None:
+    peer = peers(shipping_pb2.QuoteShipmentResponse())
+
+    await Shipping(peer).require_served(HOME, 3)
+
+    there = shipping_pb2.Destination(country_code="GB")
+    assert peer.requests == [shipping_pb2.QuoteShipmentRequest(destination=there, units=3)]
 
 
 def order(*quantities: int) -> Order:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from uuid import UUID
@@ -121,6 +122,15 @@ def test_other_countries_are_not_served(country: str) -> None:
 
     assert refused.value.metadata == {}
     assert [each.field for each in refused.value.violations] == ["destination.countryCode"]
+
+
+@given(COUNTRIES, UNITS)
+async def test_what_the_simulated_carrier_quotes_is_what_it_books_at(country: str, units: int) -> None:
+    quoted = await SimulatedCarrier().quote(country, units)
+
+    booking = await SimulatedCarrier().book(ORDER, replace(ADDRESS, country_code=country), units)
+
+    assert quoted == booking.rate == rate(country, units)
 
 
 async def test_the_simulated_carrier_answers_the_same_whenever_and_wherever_it_is_asked() -> None:

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class InventoryServiceStub:
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
-    leaves a row in the ledger.
+    leaves a row in the ledger, which is kept for good. What became of an order's reservation is known for a year after it was sold or
+    given back; a call that comes later finds an order that has never reserved anything.
     """
 
     def __init__(self, channel):
@@ -75,7 +76,8 @@ class InventoryServiceStub:
 
 class InventoryServiceServicer:
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
-    leaves a row in the ledger.
+    leaves a row in the ledger, which is kept for good. What became of an order's reservation is known for a year after it was sold or
+    given back; a call that comes later finds an order that has never reserved anything.
     """
 
     def ReserveStock(self, request, context):
@@ -182,7 +184,8 @@ def add_InventoryServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InventoryService:
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
-    leaves a row in the ledger.
+    leaves a row in the ledger, which is kept for good. What became of an order's reservation is known for a year after it was sold or
+    given back; a call that comes later finds an order that has never reserved anything.
     """
 
     @staticmethod

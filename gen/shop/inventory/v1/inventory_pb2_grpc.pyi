@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class InventoryServiceStub:
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
-    leaves a row in the ledger.
+    leaves a row in the ledger, which is kept for good. What became of an order's reservation is known for a year after it was sold or
+    given back; a call that comes later finds an order that has never reserved anything.
     """
 
     @_typing.overload
@@ -64,7 +65,8 @@ class InventoryServiceStub:
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
-    leaves a row in the ledger.
+    leaves a row in the ledger, which is kept for good. What became of an order's reservation is known for a year after it was sold or
+    given back; a call that comes later finds an order that has never reserved anything.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -96,7 +98,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
-    leaves a row in the ledger.
+    leaves a row in the ledger, which is kept for good. What became of an order's reservation is known for a year after it was sold or
+    given back; a call that comes later finds an order that has never reserved anything.
     """
 
     @_abc_1.abstractmethod

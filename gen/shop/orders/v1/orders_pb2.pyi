@@ -87,7 +87,7 @@ class Order(_message.Message):
     state: Global___Order.State.ValueType
     """Where it stands."""
     cancel_reason: _builtins.str
-    """Why it is off: `INSUFFICIENT_STOCK`, `PAYMENT_DECLINED`, `CANCELLED_BY_USER` or another stable word; empty otherwise."""
+    """Why it is off: `INSUFFICIENT_STOCK`, `PAYMENT_DECLINED`, `CANCELLED_BY_USER`, `DESTINATION_NOT_SERVED` or another stable word; empty otherwise."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
         """At least one."""
@@ -186,7 +186,7 @@ class PlaceOrderRequest(_message.Message):
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes a repeat safe: the same id gets the first answer. REST callers may send it as `Idempotency-Key`."""
+    """Makes a repeat safe: the same id gets the first answer, for a day. REST callers may send it as `Idempotency-Key`."""
     payment_method: _builtins.str
     """What to pay with: a token of `PaymentsService.CreatePaymentMethod`. The simulated provider also knows `pm_test_accepted`,
     `pm_test_declined`, `pm_test_slow`, `pm_test_answer_lost` and `pm_test_down`.

@@ -74,9 +74,11 @@ class OrdersServiceServicer:
     def PlaceOrder(self, request, context):
         """Places an order at the prices of this moment, which it keeps. All lines or none.
         Fails with INVALID_ARGUMENT / DUPLICATE_PRODUCTS naming every line that repeats a product, with UNAVAILABLE / PEER_UNAVAILABLE
-        when users or catalog can't be asked; then nothing was done.
-        Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, and with
-        FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy.
+        when users, catalog or shipping can't be asked; then nothing was done.
+        Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, with
+        FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy, and with
+        FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there; then nothing was done either. Should the carrier only
+        stop going there once the order is certain, the order is called off by itself: `cancel_reason` is then DESTINATION_NOT_SERVED.
         Fails with FAILED_PRECONDITION / INSUFFICIENT_STOCK, PAYMENT_DECLINED or another reason of the service that refused; then the
         order is there, cancelled, and nothing is reserved or held for it. The metadata `order_id` names it.
         Answers with STATE_PENDING when time runs out before it is known; the order then goes on by itself, `WatchOrder` follows it.

@@ -155,6 +155,80 @@ class Shipment(_message.Message):
 Global___Shipment: _TypeAlias = Shipment  # noqa: Y015
 
 @_typing.final
+class Destination(_message.Message):
+    """What of an address the rate depends on; nothing personal, so that it can be asked for before there is a recipient."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    country_code: _builtins.str
+    """ISO 3166-1, two capital letters."""
+    def __init__(
+        self,
+        *,
+        country_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country_code", b"country_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Destination: _TypeAlias = Destination  # noqa: Y015
+
+@_typing.final
+class QuoteShipmentRequest(_message.Message):
+    """What would be carried where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    units: _builtins.int
+    """How many units it would hold; the rate depends on it."""
+    @_builtins.property
+    def destination(self) -> Global___Destination:
+        """Where to."""
+
+    def __init__(
+        self,
+        *,
+        destination: Global___Destination | None = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteShipmentRequest: _TypeAlias = QuoteShipmentRequest  # noqa: Y015
+
+@_typing.final
+class QuoteShipmentResponse(_message.Message):
+    """What it would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rate(self) -> _money_pb2.Money:
+        """What the carrier takes for it."""
+
+    def __init__(
+        self,
+        *,
+        rate: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteShipmentResponse: _TypeAlias = QuoteShipmentResponse  # noqa: Y015
+
+@_typing.final
 class ScheduleShipmentRequest(_message.Message):
     """What to carry where."""
 

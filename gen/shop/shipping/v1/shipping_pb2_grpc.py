@@ -35,6 +35,11 @@ class ShippingServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.QuoteShipment = channel.unary_unary(
+                '/shop.shipping.v1.ShippingService/QuoteShipment',
+                request_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.QuoteShipmentRequest.SerializeToString,
+                response_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.QuoteShipmentResponse.FromString,
+                _registered_method=True)
         self.ScheduleShipment = channel.unary_unary(
                 '/shop.shipping.v1.ShippingService/ScheduleShipment',
                 request_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ScheduleShipmentRequest.SerializeToString,
@@ -70,6 +75,14 @@ class ShippingServiceStub:
 class ShippingServiceServicer:
     """Owns shipments: one per order, carried by a carrier.
     """
+
+    def QuoteShipment(self, request, context):
+        """Returns what carrying so many units there costs at this moment, without booking anything. `ScheduleShipment` books at this rate.
+        Fails with FAILED_PRECONDITION / DESTINATION_NOT_SERVED and with UNAVAILABLE / CARRIER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ScheduleShipment(self, request, context):
         """Books an order's shipment with the carrier. Idempotent per order.
@@ -121,6 +134,11 @@ class ShippingServiceServicer:
 
 def add_ShippingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'QuoteShipment': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteShipment,
+                    request_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.QuoteShipmentRequest.FromString,
+                    response_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.QuoteShipmentResponse.SerializeToString,
+            ),
             'ScheduleShipment': grpc.unary_unary_rpc_method_handler(
                     servicer.ScheduleShipment,
                     request_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ScheduleShipmentRequest.FromString,
@@ -162,6 +180,33 @@ def add_ShippingServiceServicer_to_server(servicer, server):
 class ShippingService:
     """Owns shipments: one per order, carried by a carrier.
     """
+
+    @staticmethod
+    def QuoteShipment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.shipping.v1.ShippingService/QuoteShipment',
+            shop_dot_shipping_dot_v1_dot_shipping__pb2.QuoteShipmentRequest.SerializeToString,
+            shop_dot_shipping_dot_v1_dot_shipping__pb2.QuoteShipmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ScheduleShipment(request,

@@ -33,6 +33,10 @@ class ShippingServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ShippingServiceAsyncStub: ...
+    QuoteShipment: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.QuoteShipmentRequest, _shipping_pb2.QuoteShipmentResponse]
+    """Returns what carrying so many units there costs at this moment, without booking anything. `ScheduleShipment` books at this rate.
+    Fails with FAILED_PRECONDITION / DESTINATION_NOT_SERVED and with UNAVAILABLE / CARRIER_UNAVAILABLE.
+    """
     ScheduleShipment: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.ScheduleShipmentRequest, _shipping_pb2.ScheduleShipmentResponse]
     """Books an order's shipment with the carrier. Idempotent per order.
     Fails with FAILED_PRECONDITION / SHIPMENT_CANCELLED once it was cancelled, with FAILED_PRECONDITION / DESTINATION_NOT_SERVED, and
@@ -60,6 +64,10 @@ class ShippingServiceAsyncStub(ShippingServiceStub):
     """Owns shipments: one per order, carried by a carrier."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    QuoteShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.QuoteShipmentRequest, _shipping_pb2.QuoteShipmentResponse]  # type: ignore[assignment]
+    """Returns what carrying so many units there costs at this moment, without booking anything. `ScheduleShipment` books at this rate.
+    Fails with FAILED_PRECONDITION / DESTINATION_NOT_SERVED and with UNAVAILABLE / CARRIER_UNAVAILABLE.
+    """
     ScheduleShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.ScheduleShipmentRequest, _shipping_pb2.ScheduleShipmentResponse]  # type: ignore[assignment]
     """Books an order's shipment with the carrier. Idempotent per order.
     Fails with FAILED_PRECONDITION / SHIPMENT_CANCELLED once it was cancelled, with FAILED_PRECONDITION / DESTINATION_NOT_SERVED, and
@@ -84,6 +92,16 @@ class ShippingServiceAsyncStub(ShippingServiceStub):
 
 class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns shipments: one per order, carried by a carrier."""
+
+    @_abc_1.abstractmethod
+    def QuoteShipment(
+        self,
+        request: _shipping_pb2.QuoteShipmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shipping_pb2.QuoteShipmentResponse, _abc.Awaitable[_shipping_pb2.QuoteShipmentResponse]]:
+        """Returns what carrying so many units there costs at this moment, without booking anything. `ScheduleShipment` books at this rate.
+        Fails with FAILED_PRECONDITION / DESTINATION_NOT_SERVED and with UNAVAILABLE / CARRIER_UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def ScheduleShipment(

@@ -104,6 +104,10 @@ class Inventory:
         """Let the time pass until every reservation is overdue."""
         await self.run("update reservations set expire_time = now() - interval '1 ms'")
 
+    async def let_pass(self, days: float) -> None:
+        """Let time pass for all reservations."""
+        await self.run(f"update reservations set update_time = update_time - interval '{days} days'")
+
     async def balance(self) -> None:
         """Assert that the ledger explains every level, and that reservations explain what is reserved and sold."""
         levels = await self.rows("select sku, on_hand, reserved, sold from stock order by sku")

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from services.chores import chore
 from services.inventory.stockroom import Stockroom
-from services.inventory.sweeping import sweeping
 from tests.mesh.services.calls import outcome, refusal
 from weft.data import Database
 from weft.events import Outbox
@@ -22,7 +22,9 @@ POLL_S = 0.01
 @asynccontextmanager
 async def swept(*stockrooms: Stockroom) -> AsyncIterator[None]:
     """Have expired reservations ended, as by one replica for each of *stockrooms*."""
-    loops = [asyncio.create_task(sweeping(stockroom, poll_s=POLL_S)) for stockroom in stockrooms]
+    loops = [
+        asyncio.create_task(chore(stockroom.expire, name="expire", batch=50, poll_s=POLL_S)) for stockroom in stockrooms
+    ]
     try:
         yield
     finally:

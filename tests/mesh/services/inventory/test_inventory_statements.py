@@ -8,7 +8,8 @@ import pytest
 
 from services.inventory import store
 from services.inventory.__main__ import Config
-from tests.mesh.services.test_statements import filled, plan
+from services.inventory.domain import KEPT
+from tests.mesh.services.test_statements import explained, filled, plan
 from weft.config import ConfigError, load
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ async def test_whether_anything_is_overdue_is_read_from_the_index_of_what_is_res
     database = await filled(await empty_database("inventory"), MANY_RESERVATIONS)
 
     assert "reservations_by_expire_time" in await plan(database, store._ANY_OVERDUE)
+
+
+async def test_what_has_ended_is_found_by_its_age(empty_database: Callable[[str], Awaitable[Database]]) -> None:
+    database = await filled(await empty_database("inventory"), MANY_RESERVATIONS)
+
+    text = await explained(database, store._delete_ended(KEPT, 50))
+
+    assert "Index Scan using reservations_ended" in text
+    assert "Index Cond: (update_time" in text
+    assert "Sort" not in text
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "2592001", "nan", "soon"])

@@ -15,10 +15,10 @@ import pytest
 from grpc import aio
 from sqlalchemy import text
 
+from services.chores import chore
 from services.payments.cashier import Cashier
 from services.payments.money import Money
 from services.payments.provider import ProviderUncertain
-from services.payments.settling import settling
 from tests.mesh.services.calls import outcome
 from tests.mesh.services.payments.parts import MARGIN_S, ROOT, Payments, Simulator, Tap, replica
 from tests.mesh.services.payments.requests import capture, part, refund, void
@@ -232,7 +232,7 @@ async def test_the_loop_outlives_a_database_and_a_provider_that_are_away(
     order_id = await payments.authorized()
     simulator.kill()
     assert await outcome(payments.orders.CapturePayment(capture(order_id))) == "PAYMENT_UNCERTAIN"
-    loop = asyncio.create_task(settling(payments.cashier, poll_s=0.01))
+    loop = asyncio.create_task(chore(payments.cashier.settle_due, name="settle", batch=20, poll_s=0.01))
     async with payments.database.transaction() as tx:
         await tx.execute(text("alter table payments rename to lost"))
     await asyncio.sleep(0.1)
@@ -255,6 +255,7 @@ def one_shot(database: str, provider: str, order_id: str, user_id: str) -> subpr
     """Start a process that authorises one payment and says when the provider is about to be told."""
     program = """
 import asyncio, sys, uuid
+from services.chores import chore
 from services.payments.cashier import Cashier
 from services.payments.money import Money
 from services.payments.simulated import SimulatedProvider

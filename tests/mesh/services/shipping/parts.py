@@ -23,7 +23,7 @@ from weft.testing import TestServer, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from services.shipping.domain import Address, Booking
+    from services.shipping.domain import Address, Booking, Money
     from weft.data import Database
 
 NAME = "shop.shipping.v1.ShippingService"
@@ -48,6 +48,10 @@ class TestCarrier(SimulatedCarrier):
     def carried(self) -> set[str]:
         """Tracking numbers of what is to be carried."""
         return {booking.tracking_number for booking in self.parcels.values()} - self.cancelled
+
+    async def quote(self, country_code: str, units: int) -> Money:
+        self._answer()
+        return await super().quote(country_code, units)
 
     async def book(self, order_id: UUID, destination: Address, units: int) -> Booking:
         self._answer()
@@ -104,6 +108,11 @@ class Shipping:
     def request(self, order_id: str, **fields: Any) -> pb.ScheduleShipmentRequest:
         values: dict[str, Any] = {"order_id": order_id, "user_id": self.user_id, "destination": address(), "units": 3}
         return pb.ScheduleShipmentRequest(**(values | fields))
+
+    async def quote(self, country_code: str = "GB", units: int = 3) -> Any:
+        """Return the rate."""
+        destination = pb.Destination(country_code=country_code)
+        return (await self.orders.QuoteShipment(pb.QuoteShipmentRequest(destination=destination, units=units))).rate
 
     async def schedule(self, order_id: str, **fields: Any) -> Any:
         return (await self.orders.ScheduleShipment(self.request(order_id, **fields))).shipment

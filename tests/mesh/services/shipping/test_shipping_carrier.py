@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
-from services.shipping.clockwork import clockwork
+from services.chores import chore
 from services.shipping.parcels import Parcels
 from tests.mesh.services.calls import outcome, refusal
 from tests.mesh.services.shipping.parts import STEP_S
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def moving(*replicas: Parcels, step_s: float = STEP_S) -> AsyncIterator[None]:
     """Have the simulated carrier at work, as in one replica for each of *replicas*."""
-    loops = [asyncio.create_task(clockwork(parcels, step_s=step_s, poll_s=0.01)) for parcels in replicas]
+    loops = [
+        asyncio.create_task(chore(partial(parcels.advance, step_s=step_s), name="move", batch=50, poll_s=0.01))
+        for parcels in replicas
+    ]
     try:
         yield
     finally:
@@ -194,7 +198,7 @@ async def test_replicas_move_each_parcel_once(
     assert told == [["ShipmentCreated", "ShipmentDispatched", "ShipmentDelivered"]] * 60
 
 
-async def test_the_clockwork_goes_on_when_its_database_is_back(
+async def test_parcels_move_on_when_its_database_is_back(
     shipping: Shipping, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ) -> None:
     await shipping.scheduled()

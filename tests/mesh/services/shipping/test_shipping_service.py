@@ -62,6 +62,49 @@ async def test_a_country_that_is_not_served_is_refused_and_another_address_may_b
     assert shipment.rate == euros("14.90")
 
 
+@pytest.mark.parametrize(("country", "units"), [("DE", 1), ("DE", 31), ("FR", 3), ("US", 95), ("GB", 100_000)])
+async def test_what_is_quoted_is_what_is_booked(shipping: Shipping, country: str, units: int) -> None:
+    quoted = await shipping.quote(country, units)
+
+    shipment = await shipping.schedule(str(uuid4()), destination=address(country), units=units)
+
+    assert quoted == shipment.rate
+    assert quoted.units > 0
+
+
+async def test_a_quote_books_nothing(shipping: Shipping) -> None:
+    await shipping.quote()
+
+    assert shipping.carrier.parcels == {}
+    assert (await shipping.admin.ListShipments(pb.ListShipmentsRequest())).shipments == []
+
+
+async def test_a_country_that_is_not_served_has_no_rate_and_is_refused_as_a_parcel_would_be(shipping: Shipping) -> None:
+    quoted = await refusal(shipping.quote("AQ"))
+    booked = await refusal(shipping.schedule(str(uuid4()), destination=address("AQ")))
+
+    assert (quoted.code, quoted.reason) == ("FAILED_PRECONDITION", "DESTINATION_NOT_SERVED")
+    assert (quoted.code, quoted.reason, quoted.violations) == (booked.code, booked.reason, booked.violations)
+
+
+async def test_a_carrier_that_is_away_quotes_nothing(shipping: Shipping) -> None:
+    shipping.carrier.is_away = True
+
+    error = await refusal(shipping.quote())
+
+    assert (error.code, error.reason, error.retry_after_s) == ("UNAVAILABLE", "CARRIER_UNAVAILABLE", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("country", "units", "field"), [("gb", 1, "destination.countryCode"), ("GB", 0, "units"), ("GB", 100_001, "units")]
+)
+async def test_what_cannot_be_a_parcel_has_no_rate(shipping: Shipping, country: str, units: int, field: str) -> None:
+    error = await refusal(shipping.quote(country, units))
+
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert [each.field for each in error.violations] == [field]
+
+
 async def test_a_shipment_that_has_not_left_is_cancelled_once(shipping: Shipping) -> None:
     shipment = await shipping.scheduled()
 
@@ -243,6 +286,7 @@ async def test_shipments_are_listed_newest_first_page_by_page(shipping: Shipping
 
 ORDER_ID = "3b241101-e2bb-4255-8caf-4136c566a962"
 OF_ORDERS: list[tuple[str, Any]] = [
+    ("QuoteShipment", pb.QuoteShipmentRequest(destination=pb.Destination(country_code="GB"), units=1)),
     (
         "ScheduleShipment",
         pb.ScheduleShipmentRequest(order_id=ORDER_ID, user_id="ada", destination=address(), units=1),
