@@ -15,6 +15,7 @@ from typing import Final
 
 from scripts.lib.bench.gateway import gateway
 from scripts.lib.bench.memory import memory
+from scripts.lib.bench.orders import orders
 from scripts.lib.bench.propagation import propagation
 from scripts.lib.bench.read import read
 from scripts.lib.bench.report import document, machine, table
@@ -50,6 +51,11 @@ BENCHES: Final[Mapping[str, Bench]] = {
         measure=gateway,
         summary="a REST read through the gateway, against a Node Express service behind an Express proxy",
         needs=("wrk", "node", "npm"),
+    ),
+    "orders": Bench(
+        measure=orders,
+        summary="orders through REST until all is done, against Express services with RabbitMQ between them",
+        needs=("wrk", "node", "npm", "rabbitmq-server"),
     ),
     "propagation": Bench(
         measure=propagation,

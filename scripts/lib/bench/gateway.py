@@ -8,8 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +19,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 from scripts.lib.bench.load import CONNECTIONS, Load, wrk
 from scripts.lib.bench.mesh import mesh
-from scripts.lib.bench.processes import ROOT, cpu_s, folder, server
+from scripts.lib.bench.node import install, node
+from scripts.lib.bench.processes import cpu_s, folder
 from scripts.lib.bench.result import BenchFailed, Budget, Effort, Result, compared, interleaved
 from scripts.lib.bench.rows import FIRST_ID, add_products, grant_reader
 from weft.data.postgres import EmbeddedPostgres
 
-__all__ = ["MORE_REQUESTS", "NO_WORSE_P99", "gateway"]
+__all__ = ["MORE_REQUESTS", "NO_WORSE_P99", "UNLIMITED", "gateway", "of_database"]
 
 MORE_REQUESTS: Final = Budget(limit=3.0, bound="at least")
 NO_WORSE_P99: Final = Budget(limit=1.0, bound="at most")
-SOURCE: Final = Path(__file__).with_name("node")
-INSTALLED: Final = ROOT / "build" / "bench-node"
 ROWS: Final = 20_000
 """Ten times what the catalog caches: read in turn, none is still cached when it is read again."""
 UNLIMITED: Final = {"WEFT_GATEWAY_REQUESTS_PER_S": "1000000", "WEFT_GATEWAY_BURST": "1000000"}
@@ -57,17 +54,17 @@ NOTES: Final = (
 
 
 def gateway(effort: Effort) -> list[Result]:
-    _install()
+    install()
     with (
         folder() as files,
         EmbeddedPostgres(files / "postgres", durable=False) as postgres,
         mesh(files, "--database-url", postgres.url, env=UNLIMITED) as running,
     ):
         pids = {each.name: each.pid for each in running.until_ready().processes}
-        database_url = _of_database(postgres.url, "catalog")
+        database_url = of_database(postgres.url, "catalog")
         add_products(database_url, ROWS)
         with _node(files, grant_reader(database_url, "bench_node", secrets.token_hex(16))) as theirs:
-            ours = Side(f"http://127.0.0.1:{running.port}", {name: pids[name] for name in ("envoy", "catalog")})
+            ours = Side(running.url, {name: pids[name] for name in ("envoy", "catalog")})
             _check_same(ours, theirs)
             cases = {
                 case: interleaved(
@@ -127,36 +124,11 @@ def _about(side: str, case: str, rounds: Sequence[Seen]) -> str:
 @contextmanager
 def _node(files: Path, database_url: str) -> Iterator[Side]:
     """Run service and gateway."""
-    production = {"NODE_ENV": "production"}
     with (
-        server(
-            ("node", str(INSTALLED / "service.js")),
-            log=files / "service.log",
-            env=production | {"DATABASE_URL": database_url},
-        ) as service,
-        server(
-            ("node", str(INSTALLED / "gateway.js")),
-            log=files / "gateway.log",
-            env=production | {"TARGET": service.url},
-        ) as front,
+        node("service.js", log=files / "service.log", env={"DATABASE_URL": database_url}) as service,
+        node("gateway.js", log=files / "gateway.log", env={"TARGET": service.url}) as front,
     ):
         yield Side(front.url, {"proxy": front.pid, "service": service.pid})
-
-
-def _install() -> None:
-    """Put the sources and the packages of their lock file into build/."""
-    lock = (SOURCE / "package-lock.json").read_bytes()
-    stamp = INSTALLED / "installed.json"
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "service.js", "gateway.js"):
-        shutil.copy(SOURCE / name, INSTALLED)
-    if stamp.exists() and stamp.read_bytes() == lock:
-        return
-    command = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-    done = subprocess.run(command, cwd=INSTALLED, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchFailed(f"npm ci: {done.stderr.strip()[-500:]}")
-    stamp.write_bytes(lock)
 
 
 def _check_same(*sides: Side) -> None:
@@ -171,5 +143,6 @@ def _check_same(*sides: Side) -> None:
         raise BenchFailed(f"the sides answer differently: {answers}")
 
 
-def _of_database(url: str, name: str) -> str:
+def of_database(url: str, name: str) -> str:
+    """Return *url* for another database of the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

@@ -14,9 +14,10 @@ from google.protobuf.message import Message
 
 from scripts.lib.bench.result import BenchFailed
 
-__all__ = ["Load", "framed", "h2load", "wrk"]
+__all__ = ["Bought", "Load", "framed", "h2load", "wrk", "wrk_orders"]
 
 CONNECTIONS: Final = 32
+SHOPPERS: Final = 16
 _FRAME_BYTES: Final = 5
 _LUA: Final = Path(__file__).with_name("products.lua")
 
@@ -81,6 +82,43 @@ def wrk(url: str, *, seconds: int, rows: int) -> Load:
         requests=requests,
         failed=failed,
         requests_per_s=(requests - failed) / (seen["duration_us"] / 1e6),
+        p50_ms=seen["p50_us"] / 1e3,
+        p99_ms=seen["p99_us"] / 1e3,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bought:
+    """What wrk saw of orders it placed."""
+
+    requests: int
+    confirmed: int
+    """Of the requests, those that were answered with a certain order."""
+    p50_ms: float
+    p99_ms: float
+
+
+def wrk_orders(url: str, *, seconds: int, body: Path, token: str, prefix: str) -> Bought:
+    """Place the order in *body* again and again, on 16 connections, each with one under way.
+
+    Args:
+        url: of the gateway.
+        seconds: how long.
+        body: file with JSON.
+        token: of the shopper.
+        prefix: of the keys that make each order another one.
+
+    Raises:
+        BenchFailed: most orders failed.
+    """
+    script = str(_LUA.with_name("orders.lua"))
+    command = ("wrk", "-t1", f"-c{SHOPPERS}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url, "--")
+    seen = json.loads(_output((*command, str(body), token, prefix)).splitlines()[-1])
+    if 2 * seen["confirmed"] < seen["requests"] or not seen["requests"]:
+        raise BenchFailed(f"most orders failed: {seen['confirmed']} of {seen['requests']} became certain")
+    return Bought(
+        requests=seen["requests"],
+        confirmed=seen["confirmed"],
         p50_ms=seen["p50_us"] / 1e3,
         p99_ms=seen["p99_us"] / 1e3,
     )

@@ -35,6 +35,11 @@ class RunningMesh:
     port: int
     log: Path
 
+    @property
+    def url(self) -> str:
+        """Of the gateway."""
+        return f"http://127.0.0.1:{self.port}"
+
     def get(self, path: str) -> tuple[int, bytes]:
         """Return status and body of `GET` *path* through the gateway; 0 while nobody listens."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)

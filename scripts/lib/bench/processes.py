@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from scripts.lib.bench.result import BenchFailed
+from weft.cli.probes import free_ports, is_free
 from weft.cli.processes import tail, tethered
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "cpu_s",
     "folder",
     "last_words",
+    "provider",
     "python_server",
     "running",
     "server",
@@ -119,6 +121,20 @@ def python_server(kind: str, log: Path, **settings: object) -> Iterator[Served]:
     env = {f"BENCH_{name.upper()}": str(value) for name, value in settings.items()}
     with server(command, log=log, env=env | {"BENCH_KIND": kind}) as served:
         yield served
+
+
+@contextmanager
+def provider(ledger: Path, *, log: Path) -> Iterator[Served]:
+    """Run the simulated payment provider."""
+    (port,) = free_ports(1)
+    command = (sys.executable, "-P", "-m", "services.payments.simulator", "--port", str(port), "--ledger", str(ledger))
+    with running(command, log=log) as process:
+        deadline_s = time.monotonic() + STOP_S
+        while is_free(port):
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                raise BenchFailed(f"the payment provider did not come up\n{last_words(log)}")
+            time.sleep(0.02)
+        yield Served(process.pid, port)
 
 
 def cpu_s(pid: int) -> float:
