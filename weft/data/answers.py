@@ -18,10 +18,12 @@ from sqlalchemy import (
     Column,
     DateTime,
     Index,
+    Interval,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    and_,
     bindparam,
     delete,
     func,
@@ -37,8 +39,6 @@ from weft.data.prepared import prepare
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from sqlalchemy import ColumnElement
 
     from weft.data.database import Database
     from weft.data.transaction import Isolation, Transaction, UnitOfWork
@@ -62,15 +62,23 @@ request_answers: Final = Table(
 
 _KEY: Final = (request_answers.c.method, request_answers.c.caller, request_answers.c.request_id)
 
+# In a statement that sets columns, a parameter may not be called as one of them.
+_IS: Final = and_(*(column == bindparam(f"of_{column.name}") for column in _KEY))
+
 _STORED: Final = prepare(
     select(request_answers.c.fingerprint, request_answers.c.answer).where(
-        request_answers.c.method == bindparam("method"),
-        request_answers.c.caller == bindparam("caller"),
-        request_answers.c.request_id == bindparam("request_id"),
-        request_answers.c.expire_time > func.now(),
-        request_answers.c.answer.is_not(None),
+        _IS, request_answers.c.expire_time > func.now(), request_answers.c.answer.is_not(None)
     )
 )
+
+_NEW: Final = insert(request_answers).values(expire_time=func.now() + bindparam("ttl", type_=Interval))
+_CLAIM: Final = _NEW.on_conflict_do_update(
+    index_elements=_KEY,
+    set_={name: _NEW.excluded[name] for name in ("fingerprint", "answer", "expire_time")} | {"create_time": func.now()},
+    where=request_answers.c.expire_time <= func.now(),
+).returning(literal(1))
+_COMPLETE: Final = update(request_answers).where(_IS)
+_FORGO: Final = delete(request_answers).where(_IS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,10 @@ class RequestKey:
     request_id: str
     fingerprint: bytes
     """Digest of the request without its id: the same id with another one is refused."""
+
+    def parameters(self) -> dict[str, str]:
+        """Return the values of `_IS`."""
+        return {"of_method": self.method, "of_caller": self.caller, "of_request_id": self.request_id}
 
 
 class RequestIdReused(errors.InvalidArgument):
@@ -124,7 +136,7 @@ class Answering:
                 self._unit = await self.database.begin()
                 await self._claim(self._unit, answer)
             else:
-                await self._unit.execute(update(request_answers).where(_is(self._key)).values(answer=answer))
+                await self._unit.execute(_COMPLETE, self._key.parameters() | {"answer": answer})
             unit, self._unit = self._unit, None
             await unit.commit()
             self.answer = answer
@@ -136,7 +148,7 @@ class Answering:
             self.is_open = False
             if self._unit is not None:
                 unit, self._unit = self._unit, None
-                await unit.execute(delete(request_answers).where(_is(self._key)))
+                await unit.execute(_FORGO, self._key.parameters())
                 await unit.commit()
 
     async def close(self) -> None:
@@ -177,22 +189,16 @@ class Answering:
 
     async def _claim(self, transaction: Transaction, answer: bytes | None) -> None:
         """Take the request for this transaction, waiting (no longer than lock_timeout) for a concurrent one to end."""
-        expire_time = func.now() + timedelta(seconds=self.database.answer_ttl_s)
-        row = insert(request_answers).values(
-            method=self._key.method,
-            caller=self._key.caller,
-            request_id=self._key.request_id,
-            fingerprint=self._key.fingerprint,
-            answer=answer,
-            expire_time=expire_time,
-        )
-        fresh = {name: row.excluded[name] for name in ("fingerprint", "answer", "expire_time")} | {
-            "create_time": func.now()
+        key = self._key
+        claim = {
+            "method": key.method,
+            "caller": key.caller,
+            "request_id": key.request_id,
+            "fingerprint": key.fingerprint,
+            "answer": answer,
+            "ttl": timedelta(seconds=self.database.answer_ttl_s),
         }
-        claim = row.on_conflict_do_update(
-            index_elements=_KEY, set_=fresh, where=request_answers.c.expire_time <= func.now()
-        ).returning(literal(1))
-        if await transaction.scalar(claim) is None:
+        if await transaction.scalar(_CLAIM, claim) is None:
             self.is_lost = True
             raise _AnsweredElsewhere
 
@@ -207,13 +213,9 @@ class Answering:
             raise RuntimeError("the request is over; nothing more can join it")
 
 
-def _is(key: RequestKey) -> ColumnElement[bool]:
-    return tuple_(*_KEY) == (key.method, key.caller, key.request_id)
-
-
 async def stored_answer(database: Database, key: RequestKey) -> bytes | None:
     """Return the answer given to *key*, if any. Raises RequestIdReused."""
-    row = await database.fetch_one(_STORED, method=key.method, caller=key.caller, request_id=key.request_id)
+    row = await database.fetch_one(_STORED, **key.parameters())
     if row is None:
         return None
     if row["fingerprint"] != key.fingerprint:

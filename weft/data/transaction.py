@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
 
 from sqlalchemy import func, select
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import CursorResult, Executable, Row
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    Parameters: TypeAlias = Mapping[str, Any]
 
 __all__ = ["Isolation", "Transaction"]
 
@@ -30,6 +32,9 @@ Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 class Transaction:
     """Statements of one transaction, for SQLAlchemy Core. Begun and ended by `Database.transaction`, never by a store.
 
+    A statement that is made once, a constant of its module with a `bindparam` for each value, and is run with
+    *parameters* costs half of one that is made for each call.
+
     Every verb raises `ConstraintViolation`, `Aborted` (CONFLICT), `DeadlineExceeded` (DATABASE_TIMEOUT) or
     `Unavailable` (DATABASE_UNAVAILABLE). After any of them PostgreSQL refuses the rest of the transaction: let it
     propagate, or put the statement that may fail in a `savepoint`.
@@ -40,24 +45,24 @@ class Transaction:
         self._failed = False
         self._after_commit: list[Callable[[], Awaitable[None]]] = []
 
-    async def execute(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None = None) -> int:
-        """Return how many rows *statement* changed; run once for each of *parameters*, it returns -1."""
+    async def execute(self, statement: Executable, parameters: Parameters | Sequence[Parameters] | None = None) -> int:
+        """Return how many rows *statement* changed; run once for each of several *parameters*, it returns -1."""
         return (await self._run(statement, parameters)).rowcount
 
-    async def first(self, statement: Executable) -> Row[Any] | None:
+    async def first(self, statement: Executable, parameters: Parameters | None = None) -> Row[Any] | None:
         """Return the first row, or None."""
-        return (await self._run(statement)).first()
+        return (await self._run(statement, parameters)).first()
 
-    async def one(self, statement: Executable) -> Row[Any]:
+    async def one(self, statement: Executable, parameters: Parameters | None = None) -> Row[Any]:
         """Return the only row. Any other number raises SQLAlchemy's own error, being a mistake in the store."""
-        return (await self._run(statement)).one()
+        return (await self._run(statement, parameters)).one()
 
-    async def all(self, statement: Executable) -> Sequence[Row[Any]]:
-        return (await self._run(statement)).all()
+    async def all(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
+        return (await self._run(statement, parameters)).all()
 
-    async def scalar(self, statement: Executable) -> Any:
+    async def scalar(self, statement: Executable, parameters: Parameters | None = None) -> Any:
         """Return the first column of the first row, or None without a row."""
-        return (await self._run(statement)).scalar()
+        return (await self._run(statement, parameters)).scalar()
 
     async def notify(self, channel: str, payload: str = "") -> None:
         """Tell every listener of *channel*, if and when this transaction commits. *payload* is under 8,000 bytes."""
@@ -85,7 +90,7 @@ class Transaction:
             raise
 
     async def _run(
-        self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None = None
+        self, statement: Executable, parameters: Parameters | Sequence[Parameters] | None = None
     ) -> CursorResult[Any]:
         return await self._guarded(self._connection.execute(statement, parameters))
 
