@@ -10,6 +10,7 @@ from uuid import UUID
 __all__ = ["parser", "port_number", "replica_counts"]
 
 _BROKER_HELP: Final = "nats://... or amqp://... (default: WEFT_BROKER_URL, else the broker of the mesh that runs)"
+_MAX_REASON: Final = 200
 _STATE_HELP: Final = "the mesh's directory (default: .weft in the project)"
 
 
@@ -22,6 +23,13 @@ def replica_counts(text: str) -> dict[str, int]:
             raise argparse.ArgumentTypeError(f"{pair.strip()!r} is not SERVICE=NUMBER")
         counts[service] = int(count)
     return counts
+
+
+def _reason(text: str) -> str:
+    """Return what a timeline has room for."""
+    if not (text.strip() and text.isprintable() and len(text) <= _MAX_REASON):
+        raise argparse.ArgumentTypeError(f"one line of at most {_MAX_REASON} characters")
+    return text
 
 
 def port_number(text: str) -> int:
@@ -109,9 +117,10 @@ def parser() -> argparse.ArgumentParser:
 
     sagas = command(
         "saga",
-        "show what sagas did, and let a stuck one go on",
+        "show what sagas did, let a stuck one go on, or close it",
         "weft saga list --stuck",
         "weft saga show 1f0c0d4e-6a0b-4d3c-9a51-7f0b5c9d2e11",
+        'weft saga close 1f0c0d4e-6a0b-4d3c-9a51-7f0b5c9d2e11 --reason "refunded by hand"',
         has_state=False,
     )
     actions = sagas.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -124,10 +133,12 @@ def parser() -> argparse.ArgumentParser:
     shown = actions.add_parser("show", help="the timeline of one")
     shown.add_argument("--data", action="store_true", help="also what it holds, which may be personal")
     resumed = actions.add_parser("resume", help="let a stuck one go on where it stopped")
-    for each in (listed, shown, resumed):
+    closed = actions.add_parser("close", help="end a stuck one that was repaired by hand; nothing is run or undone")
+    closed.add_argument("--reason", required=True, type=_reason, metavar="TEXT", help="for its timeline; not personal")
+    for each in (listed, shown, resumed, closed):
         each.add_argument("--state", type=Path, metavar="DIR", help=_STATE_HELP)
         each.add_argument("--service", metavar="SERVICE", help="look into the database of this service only")
-    for each in (shown, resumed):
+    for each in (shown, resumed, closed):
         each.add_argument("id", metavar="ID", type=UUID)
 
     declared = command(

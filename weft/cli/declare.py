@@ -42,11 +42,11 @@ def declare(
         return 1
     project.make_importable()
     subscriptions = [each for service in read_contract_of(project).services for each in service.subscriptions]
-    from weft.errors import Unavailable  # noqa: PLC0415  # as few imports as possible before there is work
+    from weft.errors import ServiceError  # noqa: PLC0415  # as few imports as possible before there is work
 
     try:
         asyncio.run(_declare(url, subscriptions))
-    except Unavailable as error:
+    except ServiceError as error:
         Terminal(sys.stderr, env).fail(f"{error.message}: {without_password(url)}")  # `weft up` shows what stands there
         return 1
     terminal.done(f"{len(subscriptions)} subscriptions")

@@ -1,4 +1,4 @@
-"""`weft saga`: which sagas there are, what became of each, and letting a stuck one go on."""
+"""`weft saga`: which sagas there are, what became of each, and what a person says of a stuck one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["saga"]
 
-WHO = "weft saga resume"
-"""Stands in the timeline where others have the name of a replica."""
-
 
 def saga(
     options: argparse.Namespace, project: Project, state: State, terminal: Terminal, env: Mapping[str, str]
 ) -> int:
-    """Run `weft saga list`, `show` or `resume`; return the exit code.
+    """Run `weft saga list`, `show`, `resume` or `close`; return the exit code.
 
     Raises:
         ProjectError: there is no service of the name asked for.
@@ -53,7 +50,7 @@ def saga(
         if options.action == "show":
             found = asyncio.run(_show(options.id, urls, terminal, with_data=options.data))
         else:
-            found = asyncio.run(_resume(options.id, urls, terminal))
+            found = asyncio.run(_decide(options, urls, terminal))
     except ServiceError as error:
         terminal.fail(f"{error.reason}: {error.message}")
         return 1
@@ -100,18 +97,25 @@ async def _show(saga_id: UUID, urls: Mapping[str, str], terminal: Terminal, *, w
     return None
 
 
-async def _resume(saga_id: UUID, urls: Mapping[str, str], terminal: Terminal) -> bool | None:
-    """Let a stuck saga go on; return False if it isn't stuck, None where no database has it."""
+async def _decide(options: argparse.Namespace, urls: Mapping[str, str], terminal: Terminal) -> bool | None:
+    """Let a stuck saga go on, or close it; return False if it isn't stuck, None where no database has it."""
     from weft.saga import timeline  # noqa: PLC0415  # as above
 
+    who = f"weft saga {options.action}"  # stands in the timeline where others have the name of a replica
     async with aclosing(_databases(urls, terminal, [])) as databases:
         async for _, database in databases:
-            if (found := await timeline.find(database, saga_id)) is None:
+            if (found := await timeline.find(database, options.id)) is None:
                 continue
-            if not await timeline.resume(database, saga_id, who=WHO):
-                terminal.fail(f"it is {found.status}: only a stuck saga can be resumed")
+            if options.action == "resume":
+                is_changed = await timeline.resume(database, options.id, who=who)
+                said = f"{found.definition} goes on at {found.step}"
+            else:
+                is_changed = await timeline.close(database, options.id, who=who, reason=options.reason)
+                said = f"{found.definition} is closed as it stands, at {found.step}"
+            if not is_changed:
+                terminal.fail(f"it is {found.status}: only a stuck saga can be {options.action}d")
                 return False
-            terminal.done(f"{found.definition} goes on at {found.step}")
+            terminal.done(said)
             return True
     return None
 
@@ -138,7 +142,7 @@ async def _databases(
 
 def _row(service: str, row: Summary) -> tuple[str, ...]:
     age = datetime.now(UTC) - row.create_time
-    is_over = row.status in ("done", "compensated")
+    is_over = row.status in ("done", "compensated", "closed")
     return (
         str(row.saga_id),
         service,
@@ -165,6 +169,7 @@ def _headline(service: str, row: Summary) -> Iterator[tuple[str, str]]:
         yield "because", f"{row.failure.step}: {row.failure.reason}: {row.failure.message}"
     if row.status == "stuck":
         yield "to go on", f"weft saga resume {row.saga_id}"
+        yield "to end it", f"weft saga close {row.saga_id} --reason TEXT, once all is repaired by hand"
 
 
 def _whereabouts(row: Summary) -> str:

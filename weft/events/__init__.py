@@ -1,16 +1,15 @@
 """Events between services: published with a transaction, delivered at least once and in order, applied once."""
 
-from weft.events.broker import Broker, BrokerUnavailable, DeadLetter, Delivery, Depth, open_broker
+from weft.events.broker import Broker, BrokerUnavailable, DeadLetter, Delivery, Depth, QueueMismatch, open_broker
 from weft.events.consumer import Consumer
 from weft.events.outbox import MAX_EVENT_BYTES, Outbox
 from weft.events.received import Handler, Received
 from weft.events.relay import Relay
-from weft.events.service import BrokerMissing, ServiceEvents
+from weft.events.service import ServiceEvents
 
 __all__ = [
     "MAX_EVENT_BYTES",
     "Broker",
-    "BrokerMissing",
     "BrokerUnavailable",
     "Consumer",
     "DeadLetter",
@@ -18,6 +17,7 @@ __all__ = [
     "Depth",
     "Handler",
     "Outbox",
+    "QueueMismatch",
     "Received",
     "Relay",
     "ServiceEvents",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 
 from weft.call import Call, current_call
 from weft.contract import Subscription
@@ -20,6 +20,7 @@ from weft.events.backoff import backoff_s
 from weft.events.inbox import Entry, Inbox
 from weft.events.lease import LeaseLost
 from weft.events.metrics import APPLIED, APPLY_S, EVENT_LAG_S
+from weft.events.spans import processing, reason_of
 from weft.telemetry import Tracing, parse_traceparent
 
 __all__ = ["Applier"]
@@ -38,6 +39,7 @@ class Applier:
 
     Args:
         subscription: Says how often, and how long, to try.
+        system: The kind of broker it comes from, for spans.
         database: The service's.
         inbox: Of the subscription.
         tracing: Of the process.
@@ -48,12 +50,13 @@ class Applier:
         self,
         subscription: Subscription,
         *,
+        system: str,
         database: Database,
         inbox: Inbox,
         tracing: Tracing,
         turns: asyncio.Semaphore,
     ) -> None:
-        self._subscription = subscription
+        self._subscription, self._system, self._span_name = subscription, system, f"process {subscription.name}"
         self._database, self._inbox, self._tracing, self._turns = database, inbox, tracing, turns
         self._in_flight = asyncio.Semaphore(subscription.max_in_flight)
         self._apply_s = APPLY_S.labels(subscription.name)
@@ -81,7 +84,7 @@ class Applier:
                 if _is_ours(error):
                     raise
                 self._count("failed")
-                reason = _reason(error)
+                reason = reason_of(error)
                 self._log_failure(arrival, reason, number, error)
                 if number >= policy.max_attempts:
                     await self._bury(arrival, reason, number)
@@ -112,21 +115,15 @@ class Applier:
     async def _as_call(self, arrival: Arrival) -> AsyncIterator[None]:
         """Run the block as a call is run: with a deadline, in the event's trace, able to call peers."""
         envelope, timeout_s = arrival.envelope, self._subscription.timeout_s
-        trace, span = self._tracing.begin(envelope.type, SpanKind.CONSUMER, parse_traceparent(envelope.traceparent))
+        trace, span = self._tracing.begin(self._span_name, SpanKind.CONSUMER, parse_traceparent(envelope.traceparent))
         deadline = asyncio.get_running_loop().time() + timeout_s
         before = current_call.set(Call(method=envelope.type, request_id=envelope.id, trace=trace, deadline=deadline))
         try:
-            async with asyncio.timeout_at(deadline):
-                yield
-        except BaseException:
-            if span:
-                span.set_status(Status(StatusCode.ERROR))
-            raise
+            with processing(span, self._system, envelope, self._subscription.name):
+                async with asyncio.timeout_at(deadline):
+                    yield
         finally:
             current_call.reset(before)
-            if span:
-                span.set_attribute("weft.subscription", self._subscription.name)
-                span.end()
 
     async def _bury(self, arrival: Arrival, reason: str, attempts: int) -> None:
         # Before it is buried: one that is redriven at once finds all of its attempts.
@@ -167,10 +164,3 @@ def _is_ours(error: BaseException) -> bool:
     """Tell our own cancellation from one that a handler made."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-def _reason(error: BaseException) -> str:
-    """Return a stable word. An unknown exception's text may say anything, so it is not told."""
-    if isinstance(error, ServiceError):
-        return error.reason
-    return "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else type(error).__name__

@@ -13,13 +13,17 @@ from google.protobuf.message import DecodeError
 from mesh.events.v1.event_pb2 import Event
 
 from weft.contract import Subscription
-from weft.errors import Unavailable
+from weft.errors import FailedPrecondition, Unavailable
 
-__all__ = ["Broker", "BrokerUnavailable", "DeadLetter", "Delivery", "Depth", "open_broker"]
+__all__ = ["Broker", "BrokerUnavailable", "DeadLetter", "Delivery", "Depth", "QueueMismatch", "open_broker"]
 
 
 class BrokerUnavailable(Unavailable):
     """The broker can't be reached, or did not answer in time."""
+
+
+class QueueMismatch(FailedPrecondition):
+    """A queue of that name was made otherwise, by another build or by hand; it stays so until somebody deletes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,9 @@ class Delivery(Protocol):
 class Broker(Protocol):
     """One broker, seen by one process. Every method raises BrokerUnavailable within a bounded time."""
 
+    system: str
+    """Its kind, as OpenTelemetry names it: `messaging.system`."""
+
     async def publish(self, event: Event) -> None:
         """Return once the broker has *event* durably. May be called concurrently.
 
@@ -137,7 +144,11 @@ class Broker(Protocol):
         """
 
     async def declare(self, subscription: Subscription) -> None:
-        """Make the durable queue of a subscription and that of its dead letters. Idempotent."""
+        """Make the durable queue of a subscription and that of its dead letters. Idempotent.
+
+        Raises:
+            QueueMismatch: one of them exists, and orders or keeps events otherwise.
+        """
 
     def subscribe(
         self, subscription: Subscription, *, prefetch: int

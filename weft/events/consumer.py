@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, TypeVar
 
 from weft.contract import Subscription
 from weft.data import Database
 from weft.errors import ServiceError
 from weft.events.applier import Applier
 from weft.events.arrival import Arrival, Routes, Unreadable, dead_letter, read
-from weft.events.backoff import backoff_s
-from weft.events.broker import Broker, Delivery
+from weft.events.backoff import backoff_s, jittered
+from weft.events.broker import Broker, Delivery, QueueMismatch
 from weft.events.chains import Chains
 from weft.events.inbox import Inbox
 from weft.events.lease import Lease, LeaseLost, leased
@@ -23,8 +23,12 @@ __all__ = ["Consumer"]
 
 EXTEND_S: Final = 3.0
 """Well under the time after which a broker gives what nobody has acknowledged to somebody else."""
+_STAND_BACK_S: Final = 5.0
+"""Longer than another replica takes to see that a lease is free."""
 _PREFETCH_PER_SUBJECT: Final = 8
 """Events in hand for each subject being applied: what waits behind an event that fails must not fill the hand."""
+
+E = TypeVar("E", bound=Exception)
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class Consumer:
         self._database, self._broker, self._tracing = database, broker, tracing
         self._turns, self._lease_s = turns, lease_s
         self._active = CONSUMER_ACTIVE.labels(subscription.name)
+        self._is_refused = False
         self._facts = {"subscription": subscription.name}
 
     async def run(self) -> None:
@@ -65,15 +70,23 @@ class Consumer:
         self._active.set(0)
         while True:
             async with leased(self._database, self._subscription.name, duration_s=self._lease_s) as lease:
-                self._active.set(1)
                 try:
                     async with asyncio.TaskGroup() as group:
                         group.create_task(lease.keep())
                         group.create_task(self._hear(lease))
                 except* LeaseLost:
                     _log.warning("lost the lease of a subscription", extra=self._facts)
-                finally:
-                    self._active.set(0)
+                except* QueueMismatch as refusals:
+                    self._note_refusal(_first(refusals))
+            if self._is_refused:  # a replica of the build that has made the queue can hear it, and empty it
+                await asyncio.sleep(jittered(_STAND_BACK_S))
+
+    def _note_refusal(self, refusal: QueueMismatch) -> None:
+        """Say once that nothing is heard, for as long as that lasts."""
+        level = logging.DEBUG if self._is_refused else logging.ERROR
+        self._is_refused = True
+        facts = {**self._facts, **refusal.metadata, "reason": refusal.reason, "detail": refusal.message}
+        _log.log(level, "cannot hear a subscription", extra=facts)
 
     async def _hear(self, lease: Lease) -> None:
         failures = 0
@@ -82,20 +95,23 @@ class Consumer:
                 await self._broker.declare(self._subscription)
                 prefetch = self._subscription.max_in_flight * _PREFETCH_PER_SUBJECT
                 async with self._broker.subscribe(self._subscription, prefetch=prefetch) as deliveries:
-                    failures = 0
+                    failures, self._is_refused = 0, False
+                    self._active.set(1)
                     _log.info("applying events", extra=self._facts)
                     async with asyncio.TaskGroup() as group:
                         hand = self._hand(group, lease)
                         async for delivery in deliveries:
                             hand.take(delivery)
                         raise ServiceError("the broker has ended the subscription")  # noqa: TRY301
-            except* LeaseLost:
+            except* (LeaseLost, QueueMismatch):
                 raise
             except* ServiceError as lost:
                 level = logging.DEBUG if failures else logging.WARNING
-                _log.log(level, "lost a subscription", extra=self._facts | {"reason": _reason(lost)})
+                _log.log(level, "lost a subscription", extra=self._facts | {"reason": _first(lost).reason})
             except* Exception:  # noqa: BLE001 (a broker's defect must not end the service)
                 _log.exception("a subscription failed", extra=self._facts)
+            finally:
+                self._active.set(0)
             if _is_cancelled():  # clients of brokers take a cancellation for a lost connection when both come at once
                 raise asyncio.CancelledError
             failures += 1
@@ -104,7 +120,12 @@ class Consumer:
     def _hand(self, group: asyncio.TaskGroup, lease: Lease) -> _Hand:
         inbox = Inbox(self._database, lease, timeout_s=self._subscription.timeout_s)
         applier = Applier(
-            self._subscription, database=self._database, inbox=inbox, tracing=self._tracing, turns=self._turns
+            self._subscription,
+            system=self._broker.system,
+            database=self._database,
+            inbox=inbox,
+            tracing=self._tracing,
+            turns=self._turns,
         )
         return _Hand(group, self._subscription.name, self._routes, applier, lease)
 
@@ -156,8 +177,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _reason(group: BaseExceptionGroup[ServiceError]) -> str:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first.reason if isinstance(first, ServiceError) else ""
+def _first(group: BaseExceptionGroup[E]) -> E:
+    """Return the first exception of a group, however deep it is."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -42,6 +42,6 @@ EVENT_LAG_S: Final = Histogram(
 )
 CONSUMER_ACTIVE: Final = Gauge(
     "weft_events_consumer_active",
-    "1 where this process is the one that applies a subscription's events",
+    "1 where this process hears a subscription; nobody does where the sum over all processes is 0",
     ("subscription",),
 )

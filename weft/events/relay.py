@@ -19,6 +19,8 @@ from weft.events.backoff import backoff_s, jittered
 from weft.events.broker import Broker
 from weft.events.metrics import OUTBOX_FAILURES, OUTBOX_LAG_S, OUTBOX_PUBLISHED
 from weft.events.outbox import Outbox
+from weft.events.spans import publishing
+from weft.telemetry import Tracing
 
 __all__ = ["Relay"]
 
@@ -78,15 +80,23 @@ class Relay:
         broker: Where events go.
         outbox: Of this process; wakes the relay. Events of other processes, and those whose process died after its
             commit, are found by looking.
+        tracing: Of the process.
         poll_s: Time between looks, about.
         publish_s: Longest time the broker may take to confirm a batch, and so the longest that its transaction waits.
             Well under PostgreSQL's idle_in_transaction_session_timeout.
     """
 
     def __init__(
-        self, database: Database, broker: Broker, outbox: Outbox, *, poll_s: float = 1.0, publish_s: float = 10.0
+        self,
+        database: Database,
+        broker: Broker,
+        outbox: Outbox,
+        *,
+        tracing: Tracing,
+        poll_s: float = 1.0,
+        publish_s: float = 10.0,
     ) -> None:
-        self._database, self._broker = database, broker
+        self._database, self._broker, self._tracing = database, broker, tracing
         self._poll_s, self._publish_s = poll_s, publish_s
         self._wake = asyncio.Event()
         self._published = OUTBOX_PUBLISHED.labels(outbox.source)
@@ -158,8 +168,10 @@ class Relay:
 
     async def _send_subject(self, rows: Sequence[Row[Any]], confirmed: list[int]) -> int:
         for row in rows:
+            event = _envelope(row)
             try:
-                await self._broker.publish(_envelope(row))
+                with publishing(self._tracing, self._broker.system, event):
+                    await self._broker.publish(event)
             except ServiceError as error:
                 _log.debug("an event was not confirmed", extra={"reason": error.reason})
                 return 1

@@ -18,11 +18,7 @@ from weft.events.relay import Relay
 from weft.events.sweep import sweep
 from weft.telemetry import Tracing
 
-__all__ = ["BrokerMissing", "ServiceEvents"]
-
-
-class BrokerMissing(ValueError):
-    """The service has events, and the operator named no broker."""
+__all__ = ["ServiceEvents"]
 
 
 class ServiceEvents:
@@ -33,8 +29,7 @@ class ServiceEvents:
         outbox: The one that the service publishes to.
         subscriptions: Of the service's contract.
         handlers: Message of each event of *subscriptions* -> what to do with it.
-        broker: None where the environment names none.
-        publishes: Whether the contract has events that this service publishes.
+        broker: Where its events go, and others' come from.
         tracing: Of the process.
         turns: How many events this process applies at a time; each holds a connection of the service's pool, which
             calls need too.
@@ -42,7 +37,6 @@ class ServiceEvents:
 
     Raises:
         ValueError: an event has no handler, or a handler no event.
-        BrokerMissing: there is no broker, and something to say or hear.
     """
 
     def __init__(
@@ -52,21 +46,17 @@ class ServiceEvents:
         outbox: Outbox,
         subscriptions: Sequence[Subscription],
         handlers: Mapping[type[Message], Handler],
-        broker: Broker | None,
-        publishes: bool,
+        broker: Broker,
         tracing: Tracing,
         turns: int = 3,
         lease_s: float = 5.0,
     ) -> None:
         routes = _routes(outbox.source, subscriptions, handlers)
         self._database = database
-        self._loops: list[Callable[[], Coroutine[object, object, None]]] = []
-        if broker is None:
-            if subscriptions or publishes:
-                raise BrokerMissing(f"{outbox.source} has events: set WEFT_BROKER_URL to nats://... or amqp://...")
-            return
         share = asyncio.Semaphore(turns)
-        self._loops = [Relay(database, broker, outbox).run]
+        self._loops: list[Callable[[], Coroutine[object, object, None]]] = [
+            Relay(database, broker, outbox, tracing=tracing).run
+        ]
         for subscription in subscriptions:
             consumer = Consumer(
                 subscription,

@@ -10,13 +10,9 @@ from sqlalchemy import TextClause, text
 
 from weft.data import Database
 from weft.events.backoff import jittered
+from weft.events.retention import INBOX_KEPT_S, OUTBOX_KEPT_S
 
-__all__ = ["INBOX_KEPT_S", "OUTBOX_KEPT_S", "sweep"]
-
-OUTBOX_KEPT_S: Final = 7 * 86_400.0
-"""Published events, for whoever has to find out what was said."""
-INBOX_KEPT_S: Final = 30 * 86_400.0
-"""Longer than any broker keeps an event, dead letters included: an older one can't come again."""
+__all__ = ["sweep"]
 
 # Rows go in by sequence and out by age, so the oldest are the first, and no index is needed for them. Should as many as
 # a batch be unpublished, nothing is deleted behind them.

@@ -38,7 +38,9 @@ class Status(StrEnum):
     DONE = "done"
     COMPENSATED = "compensated"
     STUCK = "stuck"
-    """Nothing happens until a person says so: `weft saga resume`."""
+    """Nothing happens until a person says so: `weft saga resume`, or `close`."""
+    CLOSED = "closed"
+    """A person has done by hand what was left to do; no replica will."""
 
     @property
     def is_over(self) -> bool:

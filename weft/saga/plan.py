@@ -57,6 +57,8 @@ class Kind(StrEnum):
     COMPENSATED = "compensated"
     STUCK = "stuck"
     RESUMED = "resumed"
+    CLOSED = "closed"
+    """By a person, in whose words the reason is."""
     LEASE_TAKEN = "lease_taken"
     """The replica that had it let its lease run out."""
     RELEASED = "released"

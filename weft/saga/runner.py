@@ -31,6 +31,8 @@ _LOOK_S: Final = (0.05, 0.2)
 """Between two looks at a saga that another replica runs: first and longest."""
 _SAMPLE_S: Final = 10.0
 _SWEEP_S: Final = 600.0
+_SWEPT: Final = 1000
+"""Sagas that one transaction deletes, at most."""
 _BATCH: Final = 32
 
 
@@ -272,4 +274,6 @@ class Runner:
         if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP_S * uniform(0.5, 1.5)  # noqa: S311 (jitter)
             async with self._database.transaction(independent=True) as tx:
-                await store.delete_over(tx, keep_s=self._keep_s, at_most=1000)
+                deleted = await store.delete_over(tx, keep_s=self._keep_s, at_most=_SWEPT)
+            if deleted == _SWEPT:  # there may be more, for the next look
+                self._sweep_at = now

@@ -132,7 +132,7 @@ _DELETE_OVER: Final = text(
     """
     DELETE FROM sagas WHERE saga_id IN (
         SELECT saga_id FROM sagas
-        WHERE status IN ('done', 'compensated') AND update_time < now() - make_interval(secs => :keep_s)
+        WHERE status IN ('done', 'compensated', 'closed') AND update_time < now() - make_interval(secs => :keep_s)
         LIMIT :at_most FOR UPDATE SKIP LOCKED
     )
     """
@@ -274,7 +274,7 @@ async def release(tx: Transaction, saga_id: UUID, *, holder: str, is_in_doubt: b
 
 
 async def delete_over(tx: Transaction, *, keep_s: float, at_most: int) -> int:
-    """Delete sagas that have been done or compensated for *keep_s*, and their logs; return how many."""
+    """Delete sagas that have been done, compensated or closed for *keep_s*, and their logs; return how many."""
     return await tx.execute(_DELETE_OVER.bindparams(keep_s=float(keep_s), at_most=at_most))
 
 

@@ -48,11 +48,13 @@ sagas: Final = Table(
     Column("traceparent", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("update_time", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-    CheckConstraint("status in ('running', 'compensating', 'done', 'compensated', 'stuck')", name="sagas_status"),
+    CheckConstraint(
+        "status IN ('running', 'compensating', 'done', 'compensated', 'stuck', 'closed')", name="sagas_status"
+    ),
     CheckConstraint("NOT is_pivoted OR is_forward", name="sagas_pivot_is_final"),
     Index("sagas_due", "due_time", postgresql_where=text("status IN ('running', 'compensating')")),
     Index("sagas_stuck", "update_time", postgresql_where=text("status = 'stuck'")),
-    Index("sagas_over", "update_time", postgresql_where=text("status IN ('done', 'compensated')")),
+    Index("sagas_over", "update_time", postgresql_where=text("status IN ('done', 'compensated', 'closed')")),
 )
 
 saga_log: Final = Table(

@@ -1,4 +1,4 @@
-"""What a person can see of the sagas in a database, and the one thing they can do: let a stuck one go on."""
+"""What a person can see of the sagas in a database, and do about a stuck one: let it go on, or close it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weft.data import Database
 from weft.saga.definition import JSON, Failure, Status
 from weft.saga.tables import saga_log, sagas
 
-__all__ = ["LogLine", "Summary", "find", "has_sagas", "read_data", "read_log", "recent", "resume"]
+__all__ = ["LogLine", "Summary", "close", "find", "has_sagas", "read_data", "read_log", "recent", "resume"]
 
 _RESUME: Final = text(
     """
@@ -29,6 +29,19 @@ _RESUME: Final = text(
     )
     INSERT INTO saga_log (saga_id, number, time, step, kind, attempt, holder, reason)
     SELECT saga_id, log_number, clock_timestamp(), step, 'resumed', 1, :who, '' FROM written
+    """
+).bindparams(bindparam("saga_id", type_=Uuid))
+
+_CLOSE: Final = text(
+    """
+    WITH written AS (
+        UPDATE sagas
+        SET status = 'closed', version = version + 1, log_number = log_number + 1, update_time = clock_timestamp()
+        WHERE saga_id = :saga_id AND status = 'stuck'
+        RETURNING saga_id, log_number, step, attempt
+    )
+    INSERT INTO saga_log (saga_id, number, time, step, kind, attempt, holder, reason)
+    SELECT saga_id, log_number, clock_timestamp(), step, 'closed', attempt, :who, :reason FROM written
     """
 ).bindparams(bindparam("saga_id", type_=Uuid))
 
@@ -75,7 +88,7 @@ class Summary:
     create_time: datetime
     update_time: datetime
     reason: str
-    """Of the latest trouble; empty where there was none."""
+    """Of the latest trouble, or of the person who closed it; empty where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +143,12 @@ async def resume(database: Database, saga_id: UUID, *, who: str) -> bool:
     """Let a stuck saga go on where it stopped, with all its attempts anew; return False if it isn't stuck."""
     async with database.transaction() as tx:
         return await tx.execute(_RESUME.bindparams(saga_id=saga_id, who=who)) > 0
+
+
+async def close(database: Database, saga_id: UUID, *, who: str, reason: str) -> bool:
+    """Declare a stuck saga over, as it stands: nothing is run or undone. Return False if it isn't stuck."""
+    async with database.transaction() as tx:
+        return await tx.execute(_CLOSE.bindparams(saga_id=saga_id, who=who, reason=reason)) > 0
 
 
 def _summary(row: Row[Any]) -> Summary:

@@ -209,7 +209,6 @@ async def _events(
             subscriptions=subscriptions,
             handlers=parts.handlers,
             broker=broker,
-            publishes=True,
             tracing=tracing,
         )
         yield [events.run]

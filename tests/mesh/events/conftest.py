@@ -54,15 +54,11 @@ class _Server:
 
     def stop(self) -> None:
         """Let it end as it wants to."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            self._gone(self._process)
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it and all it has started, at once."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._gone(self._process)
+        self._end(signal.SIGKILL)
 
     def pause(self) -> None:
         """Let it stand still: connections stay open, and nobody answers."""
@@ -77,28 +73,22 @@ class _Server:
         if self._process is not None and self._process.poll() is None:
             return
         log = self._folder / "log"
-        self._process = self._popen(self._command)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                tethered(self._command), env=self._env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
         give_up_s = time.monotonic() + START_S
         while not self._accepts_connections():
             assert self._process.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < give_up_s, log.read_text()[-2000:]
             time.sleep(0.02)
 
-    def _gone(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when it and all it has started have ended."""
-        process.wait(STOP_S)
-        give_up_s = time.monotonic() + STOP_S
-        while self._accepts_connections():  # RabbitMQ's machine is a child of the script
-            assert time.monotonic() < give_up_s
-            time.sleep(0.02)
-        self._process = None
-
-    def _popen(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
-        with (self._folder / "log").open("ab") as output:
-            return subprocess.Popen(
-                tethered(command), env=self._env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
+            self._process.wait(STOP_S)
+            self._process = None
 
     def _accepts_connections(self) -> bool:
         with socket.socket() as probe:
@@ -144,6 +134,10 @@ class RabbitServer(_Server):
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
             "HOME": str(folder),  # its cookie
+            # Nothing that outlives whoever is killed: Erlang's machine takes the place of the script that starts it,
+            # and so is tethered, and leaves no daemon for names behind.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "ERL_AFLAGS": "-start_epmd false",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(names_port),
             "RABBITMQ_NODENAME": f"weft{port}@localhost",
@@ -156,15 +150,16 @@ class RabbitServer(_Server):
             "RABBITMQ_PID_FILE": str(folder / "pid"),
         }
         super().__init__((str(RABBITMQ),), folder, port, env)
-
-        # Erlang would start this daemon by itself, and leave it behind.
         names = (str(EPMD), "-port", str(names_port), "-address", "127.0.0.1")
-        self._names = self._starter.submit(self._popen, names).result()
+        self._names = _Server(names, folder, names_port, env)
+
+    def start(self) -> None:
+        self._names.start()
+        super().start()
 
     def end(self) -> None:
         self.kill()
         self._names.kill()
-        self._names.wait()
 
 
 @pytest.fixture(scope="session", name="nats")

@@ -84,6 +84,17 @@ class Peer:
                     row.on_conflict_do_update(index_elements=["saga_id", "step"], set_={"times": effects.c.times + 1})
                 )
 
+    async def refuse(self, call: StepCall, step: str) -> None:
+        """Say no for good, to what is still to come too; what was done before is not refused."""
+        self.calls.append((step, call.request_id))
+        async with self._database.transaction(independent=True) as tx:
+            no = sa.dialects.postgresql.insert(effects).values(saga_id=call.saga_id, step=step, times=0, is_undone=True)
+            await tx.execute(no.on_conflict_do_nothing())
+            undone = sa.select(effects.c.is_undone).where(effects.c.saga_id == call.saga_id, effects.c.step == step)
+            is_refused = await tx.scalar(undone)
+        if is_refused:
+            raise FailedPrecondition("no", reason="NO")
+
     async def undo(self, call: StepCall, step: str) -> None:
         """Undo the effect, and leave a tombstone for one that is still to come."""
         self.calls.append((f"undo {step}", call.request_id))

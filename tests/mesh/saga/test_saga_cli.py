@@ -1,4 +1,4 @@
-"""`weft saga`: what a person sees of sagas, and the one thing they can say."""
+"""`weft saga`: what a person sees of sagas, and what they can say of a stuck one."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_a_timeline_tells_what_happened_when_and_where_and_nothing_persona
 
     assert code == 0
     assert [line.split()[0] for line in head.splitlines()] == [
-        "saga", "service", "definition", "began", "status", "because", "to",
+        "saga", "service", "definition", "began", "status", "because", "to", "to",
     ]  # fmt: skip
     assert "stuck, after the pivot" in head
     assert "capture: HOLD_EXPIRED: the hold has expired" in head
@@ -150,6 +150,60 @@ async def test_a_stuck_saga_goes_on_when_told_and_only_that_one(
     assert (code, status, again) == (0, Status.DONE, 1)
     assert "sale goes on at capture" in output
     assert "it is done: only a stuck saga can be resumed" in refusal
+
+
+async def test_a_stuck_saga_that_was_repaired_by_hand_is_closed_with_a_reason_and_nothing_is_run(
+    weft: Weft, till: Till, runner: Runner, sagas: Sagas
+) -> None:
+    saga_id = await start(sagas, runner)
+    till.is_mended = True
+
+    code, output = await weft("close", str(saga_id), "--reason", "captured at the bank's counter")
+    _, still_stuck = await weft("list", "--stuck")
+    _, everything = await weft("list")
+    _, shown = await weft("show", str(saga_id))
+    progress = await runner.run(saga_id)
+
+    assert (code, progress.status) == (0, Status.CLOSED)
+    assert "sale is closed as it stands, at capture" in output
+    assert str(saga_id) not in still_stuck
+    assert everything.splitlines()[1].endswith("captured at the bank's counter")
+    assert "closed, after the pivot" in shown
+    last = shown.splitlines()[-1].split(maxsplit=5)
+    assert last[2:] == ["capture", "closed", "1", "weft saga close  captured at the bank's counter"]
+    assert (await sagas.log(saga_id))[-2].kind == "stuck"
+    assert "weft saga resume" not in shown
+
+
+async def test_only_a_stuck_saga_can_be_closed_and_a_closed_one_is_not_resumed(
+    weft: Weft, till: Till, runner: Runner, sagas: Sagas
+) -> None:
+    stuck = await start(sagas, runner)
+    till.is_mended = True
+    done = await start(sagas, runner)
+    await weft("close", str(stuck), "--reason", "repaired")
+
+    refused = [
+        await weft("close", str(done), "--reason", "repaired"),
+        await weft("close", str(stuck), "--reason", "again"),
+        await weft("resume", str(stuck)),
+    ]
+
+    assert refused == [
+        (1, "failed: it is done: only a stuck saga can be closed\n"),
+        (1, "failed: it is closed: only a stuck saga can be closed\n"),
+        (1, "failed: it is closed: only a stuck saga can be resumed\n"),
+    ]
+
+
+@pytest.mark.parametrize("reason", [[], ["--reason", " "], ["--reason", "two\nlines"], ["--reason", "x" * 201]])
+async def test_a_saga_is_closed_for_a_reason_of_one_line(
+    weft: Weft, reason: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        await weft("close", str(uuid4()), *reason)
+
+    assert "--reason" in capsys.readouterr().err
 
 
 async def test_what_is_not_there_is_said_in_one_line(weft: Weft) -> None:

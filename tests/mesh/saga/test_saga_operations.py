@@ -20,7 +20,7 @@ from weft.data import Database
 from weft.data.migrate import migrate, new_revision
 from weft.data.postgres import EmbeddedPostgres
 from weft.errors import FailedPrecondition
-from weft.saga import Definition, Status, Step, StepCall
+from weft.saga import Definition, Status, Step, StepCall, timeline
 from weft.saga.tables import sagas as table
 from weft.telemetry import Tracing
 from weft.testing import serving
@@ -107,7 +107,7 @@ async def test_a_commit_nobody_knows_of_is_found_or_made_again(
 
 
 async def test_ends_steps_and_what_waits_for_a_person_are_counted(
-    sagas: Sagas, replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+    sagas: Sagas, replicas: Replicas, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("weft.saga.runner._SAMPLE_S", 0.02)
     name = f"counted-{uuid4().hex}"
@@ -121,24 +121,28 @@ async def test_ends_steps_and_what_waits_for_a_person_are_counted(
     await runner.run(saga_id)
     await sagas.over(saga_id)
     await until_true(lambda: value("weft_saga_stuck", definition=name) == 1)
+    assert await timeline.close(database, saga_id, who="a person", reason="sent by hand")
+    await until_true(lambda: value("weft_saga_stuck", definition=name) == 0)
 
     assert value("weft_saga_ended_total", definition=name, status="stuck") == 1
     assert value("weft_saga_step_seconds_count", definition=name, step="confirm", outcome="done") == 1
     assert value("weft_saga_step_seconds_count", definition=name, step="send", outcome="refused") == 1
 
 
-async def test_sagas_that_are_over_are_forgotten_and_stuck_ones_are_not(
-    sagas: Sagas, replicas: Replicas, database: Database
+async def test_sagas_that_are_over_are_forgotten_however_many_and_stuck_ones_are_not(
+    sagas: Sagas, replicas: Replicas, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("weft.saga.runner._SWEPT", 1)
     done = Definition(name="done", steps=(Step(name="go", action=nothing),))
     stuck = Definition(
         name="stuck", steps=(Step(name="go", action=nothing, pivot=True), Step(name="no", action=refuse))
     )
     runner = replicas.idle(done, stuck)
-    ids = [await sagas.start(runner, name) for name in ("done", "stuck")]
+    ids = [await sagas.start(runner, name) for name in ("done", "stuck", "done", "stuck")]
     for saga_id in ids:
         await runner.run(saga_id)
         await sagas.over(saga_id)
+    await timeline.close(database, ids[3], who="a person", reason="done by hand")
 
     replicas.working(done, stuck, keep_s=0.0)
 

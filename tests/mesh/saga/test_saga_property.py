@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final, cast
 from uuid import UUID
 
-from hypothesis import HealthCheck, event, given, note, settings
+from hypothesis import HealthCheck, event, example, given, note, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -65,6 +65,12 @@ DEFINITIONS: Final[Mapping[str, Callable[[World], tuple[Step, ...]]]] = {
         world.step("fourth", local=True),
         world.step("fifth", remote=True),
     ),
+    "pivot that settles": lambda world: (
+        world.step("first", remote=True, undo=True),
+        world.step("second", remote=True, local=True, undo=True, settles=True),
+        world.step("third", remote=True, settles=True, pivot=True),
+        world.step("fourth", remote=True),
+    ),
     "no pivot": lambda world: (
         world.step("first", remote=True, undo=True),
         world.step("second", remote=True, undo=True),
@@ -89,24 +95,36 @@ class World:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def step(
-        self, name: str, *, remote: bool = False, local: bool = False, undo: bool = False, pivot: bool = False
+        self,
+        name: str,
+        *,
+        remote: bool = False,
+        local: bool = False,
+        undo: bool = False,
+        pivot: bool = False,
+        settles: bool = False,
     ) -> Step:
         return Step(
             name=name,
-            action=self.remote(name, self.peer.act) if remote else None,
+            action=self.remote(name, self.peer.act, settles=settles) if remote else None,
             compensation=self.remote(f"undo {name}", self.peer.undo) if remote and undo else None,
             record=self.local(name, mark(name)) if local else None,
             record_compensation=self.local(f"undo {name}", unmark(name)) if local and undo else None,
             pivot=pivot,
+            refusal_settles=settles,
             timeout_s=TIMEOUT_S,
             retry=QUICK,
         )
 
-    def remote(self, key: str, do: Callable[[StepCall, str], Any]) -> Callable[[StepCall], Any]:
+    def remote(
+        self, key: str, do: Callable[[StepCall, str], Any], *, settles: bool = False
+    ) -> Callable[[StepCall], Any]:
         step = key.removeprefix("undo ")
 
         async def call(call: StepCall) -> Any:
             outcome = self.next(key)
+            if outcome is Outcome.REFUSED and settles:
+                return await self.peer.refuse(call, step)
             if outcome is Outcome.REFUSED:
                 raise FailedPrecondition("no", reason="NO")
             if outcome is Outcome.LOST_REQUEST:
@@ -241,6 +259,9 @@ def misfortunes(draw: st.DrawFn) -> Misfortune:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(misfortune=misfortunes())
+@example(("pivot that settles", {"third": [Outcome.LOST_REQUEST, Outcome.REFUSED]}, []))
+@example(("pivot that settles", {"third": [Outcome.LATE, Outcome.REFUSED]}, []))
+@example(("pivot that settles", {"third": [Outcome.LOST_ANSWER] * 3}, []))
 async def test_a_saga_is_done_as_a_whole_or_undone_or_a_person_is_asked(
     database: Database, peer: Peer, sagas: Sagas, misfortune: Misfortune
 ) -> None:
@@ -298,7 +319,9 @@ async def judge(world: World, saga_id: UUID, status: Status) -> None:
     if status is Status.STUCK:
         assert log[-1].kind == "stuck"
         assert log[-1].reason
-        assert row.is_pivoted or not row.is_forward
+        final = [step.name for step in steps if step.pivot and step.compensation is None]
+        may_be_pivoted = row.step in final and log[-2].kind == "gave_up"
+        assert row.is_pivoted or not row.is_forward or may_be_pivoted
     if status is not Status.STUCK:
         assert row.lease_holder is None
         assert row.log_number == len(log)

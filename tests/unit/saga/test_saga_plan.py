@@ -258,5 +258,5 @@ def test_only_an_answer_that_nothing_was_done_is_definite(error: Exception, reas
 def test_the_kinds_of_entries_are_stable_words() -> None:
     assert [kind.value for kind in Kind] == [
         "started", "retried", "done", "refused", "gave_up", "compensating", "compensated", "stuck", "resumed",
-        "lease_taken", "released",
+        "closed", "lease_taken", "released",
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from weft.contract import Subscription
 from weft.events.broker import BrokerUnavailable, DeadLetter, Depth
 from weft.events.brokers.link import ANSWER_S, Link, ended, heeding_cancellation, unavailable
 from weft.events.brokers.nats_pull import FAILURES, NatsDelivery, Pull, Session
+from weft.events.retention import BROKER_KEPT_S, DEAD_KEPT_S
 
 __all__ = ["NatsBroker"]
 
@@ -32,8 +33,6 @@ DEAD: Final = "WEFT_DEAD"
 EVENT_SUBJECT: Final = "weft.events"
 REDRIVE_SUBJECT: Final = "weft.redrive"
 DEAD_SUBJECT: Final = "weft.dead"
-KEPT_S: Final = 7 * 86_400.0
-"""How long events are kept: a subscription that is made later begins with what is still there."""
 DUPLICATES_S: Final = 120.0
 """How long a copy of an event is known as one."""
 ACK_WAIT_S: Final = 10.0
@@ -50,6 +49,8 @@ _FAR_AWAY: Final = datetime.fromtimestamp(0, UTC)
 
 class NatsBroker:
     """A `Broker`. It connects when it is first used, and again when the connection was lost."""
+
+    system = "nats"
 
     def __init__(self, url: str, name: str) -> None:
         self._link = Link(
@@ -246,7 +247,7 @@ def _streams(copies: int) -> Iterable[api.StreamConfig]:
         subjects=[f"{EVENT_SUBJECT}.>", f"{REDRIVE_SUBJECT}.>"],
         retention=api.RetentionPolicy.LIMITS,
         storage=api.StorageType.FILE,
-        max_age=KEPT_S,
+        max_age=BROKER_KEPT_S,
         duplicate_window=DUPLICATES_S,
         num_replicas=copies,
     )
@@ -256,6 +257,7 @@ def _streams(copies: int) -> Iterable[api.StreamConfig]:
         subjects=[f"{DEAD_SUBJECT}.>"],
         retention=api.RetentionPolicy.LIMITS,
         storage=api.StorageType.FILE,
+        max_age=DEAD_KEPT_S,
         num_replicas=copies,
     )
 

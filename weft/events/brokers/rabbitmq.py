@@ -22,13 +22,14 @@ from aio_pika.abc import (
     AbstractIncomingMessage,
     AbstractQueue,
 )
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, QueueEmpty
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed, DeliveryError, QueueEmpty
 from aiormq.exceptions import ChannelInvalidStateError
 from mesh.events.v1.event_pb2 import Event
 
 from weft.contract import Subscription
-from weft.events.broker import BrokerUnavailable, DeadLetter, Depth
+from weft.events.broker import BrokerUnavailable, DeadLetter, Depth, QueueMismatch
 from weft.events.brokers.link import ANSWER_S, CLOSE_S, Link, ended, heeding_cancellation, ignored, unavailable
+from weft.events.retention import DEAD_KEPT_S
 
 __all__ = ["RabbitBroker"]
 
@@ -65,6 +66,8 @@ class _Sender:
 
 class RabbitBroker:
     """A `Broker`. It connects when it is first used, and again when the connection was lost."""
+
+    system = "rabbitmq"
 
     def __init__(self, url: str, name: str) -> None:
         async def connect() -> AbstractConnection:
@@ -107,11 +110,10 @@ class RabbitBroker:
         async with self._channel() as channel, _in_time():
             exchanges = await _exchanges(channel)
             burial = {"x-dead-letter-exchange": DEAD, "x-dead-letter-routing-key": subscription.name}
-            arguments = _QUORUM | _IN_ORDER | burial
-            queue = await channel.declare_queue(subscription.name, durable=True, arguments=arguments)
+            queue = await _queue(channel, subscription.name, _QUORUM | _IN_ORDER | burial)
             for event in subscription.events:
                 await queue.bind(exchanges[EVENTS], event)
-            graves = await channel.declare_queue(_graves(subscription.name), durable=True, arguments=_QUORUM)
+            graves = await _queue(channel, _graves(subscription.name), _QUORUM)
             await graves.bind(exchanges[DEAD], subscription.name)
 
     @asynccontextmanager
@@ -177,7 +179,9 @@ class RabbitBroker:
             "weft-attempts": letter.attempts,
             "weft-buried-time": letter.buried_time.isoformat(),
         }
-        await self._send(DEAD, letter.subscription, _message(letter.data, letter.id, headers=headers))
+        # Kept by its message and not by its queue, whose arguments nobody can change any more.
+        message = _message(letter.data, letter.id, headers=headers, expiration=DEAD_KEPT_S)
+        await self._send(DEAD, letter.subscription, message)
 
     async def _send(self, exchange: str, key: str, message: aio_pika.Message, *, must_arrive: bool = True) -> None:
         """Return when the message is in every queue it leads to; with *must_arrive* that is at least one."""
@@ -283,6 +287,15 @@ async def _exchanges(channel: AbstractChannel) -> Mapping[str, AbstractExchange]
     events = await channel.declare_exchange(EVENTS, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.DIRECT, durable=True)
     return {EVENTS: events, DEAD: dead, "": channel.default_exchange}
+
+
+async def _queue(channel: AbstractChannel, name: str, arguments: Mapping[str, Any]) -> AbstractQueue:
+    """Return a queue, made where it is missing. Raises QueueMismatch: RabbitMQ changes no arguments of one that is."""
+    try:
+        return await channel.declare_queue(name, durable=True, arguments=dict(arguments))
+    except ChannelPreconditionFailed as error:
+        todo = f"once it is empty, run: rabbitmqctl delete_queue {name}"
+        raise QueueMismatch(f"queue {name} was declared with other arguments; {todo}", queue=name) from error
 
 
 def _message(data: bytes, message_id: str, **properties: Any) -> aio_pika.Message:

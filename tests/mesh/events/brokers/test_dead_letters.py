@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from nats import connect
 
-from tests.mesh.events.brokers.parts import Topic, apply, bury, holding, letter_of, number_of, publish, take
-from weft.events.broker import Broker, Depth
+from tests.mesh.events.brokers.parts import PATIENCE_S, Topic, apply, bury, holding, letter_of, number_of, publish, take
+from tests.mesh.events.conftest import BrokerServer
+from weft.events.broker import Broker, Depth, open_broker
+from weft.events.brokers.nats import DEAD, EVENTS
+from weft.events.retention import BROKER_KEPT_S, DEAD_KEPT_S, INBOX_KEPT_S
 
 
 async def test_a_buried_event_is_a_dead_letter_and_is_not_delivered_again(broker: Broker, topic: Topic) -> None:
@@ -155,3 +159,35 @@ async def test_letters_are_reached_while_their_subscription_is_being_heard(
 
     assert count == 1
     assert await broker.dead_letters(hearing.name) == []
+
+
+async def test_rabbitmq_forgets_a_dead_letter_in_the_end(
+    rabbitmq: BrokerServer, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.events.brokers.rabbitmq.DEAD_KEPT_S", 0.01)
+    rabbitmq.start()
+    hearing = topic.subscription()
+    async with open_broker(rabbitmq.url, name="test") as broker:
+        await broker.declare(hearing)
+        await publish(broker, topic.event(1))
+        await bury(broker, hearing, 1)
+
+        async with asyncio.timeout(PATIENCE_S):
+            while await broker.dead_letters(hearing.name):
+                await asyncio.sleep(0.05)
+
+
+async def test_nats_forgets_events_and_dead_letters_in_the_end(nats: BrokerServer, topic: Topic) -> None:
+    nats.start()
+    async with open_broker(nats.url, name="test") as broker:
+        await broker.declare(topic.subscription())
+
+    client = await connect(nats.url)
+    kept = [(await client.jetstream().stream_info(name)).config.max_age for name in (EVENTS, DEAD)]
+    await client.close()
+
+    assert kept == [BROKER_KEPT_S, DEAD_KEPT_S]
+
+
+def test_an_event_is_remembered_as_applied_for_longer_than_a_copy_of_it_may_come() -> None:
+    assert INBOX_KEPT_S > BROKER_KEPT_S + DEAD_KEPT_S + BROKER_KEPT_S

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+import aio_pika
 import pytest
 from mesh.events.v1.event_pb2 import Event
 from mesh.v1 import options_pb2
@@ -196,6 +197,23 @@ def test_what_is_published_after_declare_waits_for_a_subscriber_that_starts_late
 
     assert code == 0
     assert with_broker(broker_url, lambda broker: apply(broker, hearing, 1)) == [7]
+
+
+@pytest.mark.parametrize("broker_server", ["rabbitmq"], indirect=True)
+def test_declare_names_a_queue_that_is_in_the_way_and_what_to_do_about_it(
+    dlq: Dlq, broker_url: str, hearing: Subscription, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del dlq  # has made the project
+
+    async def declare_otherwise() -> None:
+        async with await aio_pika.connect(broker_url) as connection:
+            await (await connection.channel()).declare_queue(hearing.name, durable=True)
+
+    asyncio.run(declare_otherwise())
+    code = main(["declare"])
+
+    assert code == 1
+    assert f"rabbitmqctl delete_queue {hearing.name}" in capsys.readouterr().err
 
 
 class Person(StringIO):

@@ -130,6 +130,7 @@ async def applied(database: Database) -> dict[str, list[int]]:
 class Recorder:
     """Stands for a broker of which only publishing is wanted, and can be told to fail."""
 
+    system = "recorder"
     events: list[Event] = field(default_factory=list)
     is_away: bool = False
     refused: set[int] = field(default_factory=set)
@@ -179,7 +180,6 @@ async def replica(
             subscriptions=subscriptions,
             handlers={messages[event]: handle or loans.record for event in heard},
             broker=broker,
-            publishes=True,
             tracing=tracing or Tracing("archive"),
             lease_s=lease_s,
         )

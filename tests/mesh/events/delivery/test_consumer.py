@@ -17,7 +17,7 @@ from tests.library import pb
 from tests.mesh.events.delivery.harness import LENT, RETURNED, Handle, Loans, running, subscription
 from weft.contract import Subscription
 from weft.data import Transaction
-from weft.events import BrokerUnavailable, Consumer, DeadLetter, Received
+from weft.events import BrokerUnavailable, Consumer, DeadLetter, QueueMismatch, Received
 from weft.events.arrival import Route
 from weft.telemetry import Tracing
 
@@ -59,6 +59,7 @@ class Scripted:
     """Stands for a broker that delivers just this: in each subscription the next of *scripts*, then nothing more."""
 
     scripts: list[Sequence[Copy]]
+    system: str = "scripted"
     is_lost: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def declare(self, hearing: Subscription) -> None: ...
@@ -90,7 +91,9 @@ def copy(loans: Loans, number: int, *, deliveries: int = 1, event_id: str | None
     return Copy(event, deliveries=deliveries)
 
 
-def consumer(loans: Loans, broker: Scripted, hearing: Subscription, handle: Handle | None = None) -> Consumer:
+def consumer(
+    loans: Loans, broker: Scripted, hearing: Subscription, handle: Handle | None = None, lease_s: float = 5.0
+) -> Consumer:
     scripted: Any = broker
     return Consumer(
         hearing,
@@ -99,6 +102,7 @@ def consumer(loans: Loans, broker: Scripted, hearing: Subscription, handle: Hand
         broker=scripted,
         tracing=Tracing("archive"),
         turns=asyncio.Semaphore(3),
+        lease_s=lease_s,
     )
 
 
@@ -200,6 +204,26 @@ async def test_a_cancellation_that_a_brokers_client_takes_for_a_lost_connection_
 
     async with asyncio.timeout(20), running(consumer(loans, broker, subscription()).run):
         await broker.is_asked.wait()
+
+
+async def test_a_replica_that_may_not_have_its_queue_leaves_the_subscription_to_one_that_may(
+    loans: Loans, eventually: Eventually
+) -> None:
+    class Refusing(Scripted):
+        is_asked = asyncio.Event()
+
+        async def declare(self, hearing: Subscription) -> None:
+            self.is_asked.set()
+            raise QueueMismatch("declared with other arguments", queue=hearing.name)
+
+    hearing, newer, copies = subscription(), Refusing([]), [copy(loans, 1)]
+
+    async with running(consumer(loans, newer, hearing, lease_s=1000).run):
+        await newer.is_asked.wait()
+        async with running(consumer(loans, Scripted([copies]), hearing, lease_s=1000).run):
+            await eventually(all_end(*copies))
+
+    assert await loans.applied() == {"dune": [1]}
 
 
 async def test_a_handler_that_fails_for_the_databases_sake_has_not_used_up_an_attempt(

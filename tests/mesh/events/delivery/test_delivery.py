@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -27,6 +28,7 @@ async def test_a_handler_is_given_the_event_and_runs_as_a_call_of_its_trace(
     loans: Loans, broker_url: str, eventually: Eventually
 ) -> None:
     spans, seen = RecentSpans(), list[tuple[Received[Any], Call | None, float | None]]()
+    hearing = subscription()
     origin = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=True)
 
     async def handle(tx: Transaction, received: Received[Any]) -> None:
@@ -34,7 +36,8 @@ async def test_a_handler_is_given_the_event_and_runs_as_a_call_of_its_trace(
         seen.append((received, call, call.remaining_s() if call else None))
         await loans.record(tx, received)
 
-    async with replica(loans, broker_url, subscription(), handle=handle, tracing=Tracing("archive", exporters=[spans])):
+    tracing = Tracing("archive", exporters=[spans])
+    async with replica(loans, broker_url, hearing, handle=handle, tracing=tracing):
         token = current_call.set(Call(method="/m", request_id="r", trace=origin, deadline=None))
         await loans.publish(("dune", 7))
         current_call.reset(token)
@@ -48,8 +51,22 @@ async def test_a_handler_is_given_the_event_and_runs_as_a_call_of_its_trace(
     assert (call.method, call.request_id, call.trace.trace_id) == (LENT, received.id, origin.trace_id)
     assert remaining_s is not None
     assert 0 < remaining_s <= 2
-    assert '"kind": "SpanKind.CONSUMER"' in spans.to_json()
-    assert f'"parent_id": "0x{origin.span_id}"' in spans.to_json()
+    [published] = [each for each in json.loads(spans.to_json()) if each["kind"] == "SpanKind.PRODUCER"]
+    [processed] = [each for each in json.loads(spans.to_json()) if each["kind"] == "SpanKind.CONSUMER"]
+    assert (published["name"], published["parent_id"]) == (f"publish {LENT}", f"0x{origin.span_id}")
+    assert (processed["name"], processed["parent_id"]) == (
+        f"process {hearing.name}", published["context"]["span_id"]
+    )  # fmt: skip
+    assert processed["context"]["span_id"] == f"0x{call.trace.span_id}"
+    system = {"nats": "nats", "amqp": "rabbitmq"}[broker_url.partition(":")[0]]
+    assert processed["attributes"] == {
+        "messaging.system": system,
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": LENT,
+        "messaging.destination.subscription.name": hearing.name,
+        "messaging.message.id": received.id,
+    }
 
 
 async def test_several_types_of_one_subject_are_applied_in_order(

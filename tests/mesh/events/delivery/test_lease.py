@@ -176,7 +176,7 @@ async def test_what_was_applied_long_ago_is_forgotten(database: Database, eventu
     inbox = Inbox(database, lease, timeout_s=5)
     async with database.transaction() as tx:
         await inbox.enter(tx, old)
-        await tx.execute(sa.text("UPDATE inbox SET update_time = now() - interval '31 days'"))
+        await tx.execute(sa.text("UPDATE inbox SET update_time = now() - interval '46 days'"))
         await inbox.enter(tx, new)
 
     async def is_forgotten() -> bool:

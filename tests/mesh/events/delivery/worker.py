@@ -59,7 +59,6 @@ async def main(told: dict[str, Any]) -> None:
             subscriptions=subscriptions,
             handlers={pb.BookLent: handle} if subscriptions else {},
             broker=broker,
-            publishes=True,
             tracing=Tracing("archive"),
             lease_s=told["lease_s"],
         )

@@ -1,0 +1,39 @@
+"""A service that could not do with events what its contract says does not start, and says what to change."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.library import pb
+from weft.config import ConfigError
+from weft.events import Outbox
+from weft.server import Parts
+from weft.server.process import Settings, _events
+from weft.telemetry import Tracing
+
+ANYTHING: Any = object()
+
+
+async def handle(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("database", "problem"),
+    [
+        (None, "library has events and keeps no data: give its Parts a database"),
+        (ANYTHING, "library has events: set WEFT_BROKER_URL to nats://… or amqp://…"),
+    ],
+)
+async def test_a_service_with_events_needs_a_database_and_a_broker(database: Any, problem: str) -> None:
+    runtime: Any = SimpleNamespace(name="library", outbox=Outbox("library"))
+    built: Any = SimpleNamespace(contract=SimpleNamespace(services=()))
+    parts = Parts(servicers={}, database=database, handlers={pb.BookLent: handle})
+
+    with pytest.raises(ConfigError) as refused:
+        async with _events(runtime, parts, built, Settings(), Tracing("library")):
+            pass
+
+    assert refused.value.problems == (problem,)
