@@ -237,15 +237,16 @@ async def save_threshold(tx: Transaction, sku: str, threshold: int) -> None:
 async def record(tx: Transaction, entries: Sequence[Change]) -> None:
     """Write *entries* into the ledger and move their units; their levels are locked."""
     await tx.execute(
-        _RECORD.bindparams(
-            skus=[entry.sku for entry in entries],
-            kinds=[entry.kind.value for entry in entries],
-            on_hand=[entry.units.on_hand for entry in entries],
-            reserved=[entry.units.reserved for entry in entries],
-            sold=[entry.units.sold for entry in entries],
-            order_ids=[entry.order_id for entry in entries],
-            reasons=[entry.reason for entry in entries],
-        )
+        _RECORD,
+        {
+            "skus": [entry.sku for entry in entries],
+            "kinds": [entry.kind.value for entry in entries],
+            "on_hand": [entry.units.on_hand for entry in entries],
+            "reserved": [entry.units.reserved for entry in entries],
+            "sold": [entry.units.sold for entry in entries],
+            "order_ids": [entry.order_id for entry in entries],
+            "reasons": [entry.reason for entry in entries],
+        },
     )
 
 

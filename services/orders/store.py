@@ -102,9 +102,15 @@ async def append(tx: Transaction, order_id: UUID, entry: Recorded) -> bool:
     """Add *entry* to a history; return False where it has another entry of that version, so is not what it was."""
     version, event, time = entry
     row = await tx.first(
-        _APPEND.bindparams(
-            order_id=order_id, version=version, type=type_of(event), data=to_json(event), time=time, channel=CHANNEL
-        )
+        _APPEND,
+        {
+            "order_id": order_id,
+            "version": version,
+            "type": type_of(event),
+            "data": to_json(event),
+            "time": time,
+            "channel": CHANNEL,
+        },
     )
     return row is not None
 

@@ -62,12 +62,13 @@ class Inbox:
     async def enter(self, tx: Transaction, event_id: UUID) -> Entry:
         """Note in *tx* that *event_id* is applied. Raises LeaseLost, and what a statement may raise."""
         row = await tx.one(
-            _ENTER.bindparams(
-                subscription=self._lease.subscription,
-                token=self._lease.token,
-                event_id=event_id,
-                idle_ms=self._idle_ms,
-            )
+            _ENTER,
+            {
+                "subscription": self._lease.subscription,
+                "token": self._lease.token,
+                "event_id": event_id,
+                "idle_ms": self._idle_ms,
+            },
         )
         if not row.is_ours:
             raise LeaseLost
@@ -77,7 +78,7 @@ class Inbox:
         """Write down that an attempt begins, and return its number: *first* if no other was written down before."""
         async with self._database.transaction() as tx:
             number: int = await tx.scalar(
-                _NOTE.bindparams(subscription=self._lease.subscription, event_id=event_id, first=first)
+                _NOTE, {"subscription": self._lease.subscription, "event_id": event_id, "first": first}
             )
         return number
 

@@ -65,14 +65,15 @@ class Outbox:
             raise ValueError(f"{kind.type} has {len(data)} bytes; {MAX_EVENT_BYTES} are allowed")
         call = current_call.get()
         await tx.execute(
-            _ADD.bindparams(
-                event_id=_time_ordered_uuid(),
-                type=kind.type,
-                source=self.source,
-                subject=subject,
-                traceparent=call.trace.traceparent() if call else "",
-                data=data,
-            )
+            _ADD,
+            {
+                "event_id": _time_ordered_uuid(),
+                "type": kind.type,
+                "source": self.source,
+                "subject": subject,
+                "traceparent": call.trace.traceparent() if call else "",
+                "data": data,
+            },
         )
         tx.after_commit(self._tell)
 

@@ -139,7 +139,7 @@ class Relay:
         cancelled = False
         async with self._database.transaction() as tx:
             rows = await tx.all(
-                _TAKE.bindparams(subjects=size.subjects, of_subject=size.of_subject, events=size.events)
+                _TAKE, {"subjects": size.subjects, "of_subject": size.of_subject, "events": size.events}
             )
             if not rows:
                 return 0, 0
@@ -193,7 +193,7 @@ class Relay:
 
 async def _mark(tx: Transaction, sequences: Sequence[int]) -> None:
     if sequences:
-        await tx.execute(_MARK.bindparams(sequences=sequences))
+        await tx.execute(_MARK, {"sequences": sequences})
 
 
 def _place(row: Row[Any]) -> tuple[str, int]:

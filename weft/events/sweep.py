@@ -27,7 +27,7 @@ _INBOX: Final = text(
     """
     DELETE FROM inbox WHERE (subscription, event_id) IN (
         SELECT subscription, event_id FROM inbox
-        WHERE update_time < clock_timestamp() - make_interval(secs => :kept_s)
+        WHERE update_time < now() - make_interval(secs => :kept_s)
         ORDER BY update_time LIMIT :batch FOR UPDATE SKIP LOCKED
     )
     """

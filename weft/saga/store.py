@@ -177,21 +177,22 @@ async def insert(tx: Transaction, move: Move, *, holder: str, lease_s: float) ->
     """Add a new saga, held for *lease_s* unless that is 0; return False if its id is taken."""
     saga = move.saga
     added = await tx.execute(
-        _INSERT.bindparams(
-            saga_id=saga.saga_id,
-            definition=saga.definition,
-            status=saga.status.value,
-            step=saga.step,
-            effects=list(saga.effects),
-            data=dict(saga.data),
-            attempt=saga.attempt,
-            lease_holder=holder if lease_s else None,
-            lease_s=float(lease_s),
-            version=saga.version,
-            entries=_listed(move.entries),
-            traceparent=saga.traceparent,
-            holder=holder,
-        )
+        _INSERT,
+        {
+            "saga_id": saga.saga_id,
+            "definition": saga.definition,
+            "status": saga.status.value,
+            "step": saga.step,
+            "effects": list(saga.effects),
+            "data": dict(saga.data),
+            "attempt": saga.attempt,
+            "lease_holder": holder if lease_s else None,
+            "lease_s": float(lease_s),
+            "version": saga.version,
+            "entries": _listed(move.entries),
+            "traceparent": saga.traceparent,
+            "holder": holder,
+        },
     )
     return added > 0
 
@@ -204,24 +205,25 @@ async def persist(tx: Transaction, before: Saga, move: Move, *, holder: str, lea
     saga = move.saga
     keeps = lease_s > 0 and move.wait_s is None and not saga.status.is_over
     written = await tx.execute(
-        _PERSIST.bindparams(
-            saga_id=saga.saga_id,
-            status=saga.status.value,
-            is_forward=saga.is_forward,
-            step=saga.step,
-            effects=list(saga.effects),
-            is_pivoted=saga.is_pivoted,
-            has_new_data=move.has_new_data,
-            data=dict(saga.data) if move.has_new_data else {},
-            failure=asdict(saga.failure) if saga.failure else None,
-            attempt=saga.attempt,
-            is_in_doubt=saga.is_in_doubt,
-            lease_holder=holder if keeps else None,
-            due_s=float(lease_s if keeps else move.wait_s or 0),
-            entries=_listed(move.entries),
-            holder=holder,
-            version=before.version,
-        )
+        _PERSIST,
+        {
+            "saga_id": saga.saga_id,
+            "status": saga.status.value,
+            "is_forward": saga.is_forward,
+            "step": saga.step,
+            "effects": list(saga.effects),
+            "is_pivoted": saga.is_pivoted,
+            "has_new_data": move.has_new_data,
+            "data": dict(saga.data) if move.has_new_data else {},
+            "failure": asdict(saga.failure) if saga.failure else None,
+            "attempt": saga.attempt,
+            "is_in_doubt": saga.is_in_doubt,
+            "lease_holder": holder if keeps else None,
+            "due_s": float(lease_s if keeps else move.wait_s or 0),
+            "entries": _listed(move.entries),
+            "holder": holder,
+            "version": before.version,
+        },
     )
     if not written:
         return None
@@ -250,14 +252,15 @@ async def claim(
         only: The one saga to take.
     """
     rows = await tx.all(
-        _CLAIM.bindparams(
-            holder=holder,
-            lease_s=float(lease_s),
-            known=list(known),
-            running=list(running),
-            at_most=at_most,
-            only=only,
-        )
+        _CLAIM,
+        {
+            "holder": holder,
+            "lease_s": float(lease_s),
+            "known": list(known),
+            "running": list(running),
+            "at_most": at_most,
+            "only": only,
+        },
     )
     return [_saga(row) for row in rows]
 
@@ -270,12 +273,12 @@ async def find_held(tx: Transaction, saga_id: UUID, *, holder: str) -> Saga | No
 
 async def release(tx: Transaction, saga_id: UUID, *, holder: str, is_in_doubt: bool) -> None:
     """Let others take a saga at once, if *holder* has it. *is_in_doubt*: its step may have been begun."""
-    await tx.execute(_RELEASE.bindparams(saga_id=saga_id, holder=holder, is_in_doubt=is_in_doubt))
+    await tx.execute(_RELEASE, {"saga_id": saga_id, "holder": holder, "is_in_doubt": is_in_doubt})
 
 
 async def delete_over(tx: Transaction, *, keep_s: float, at_most: int) -> int:
     """Delete sagas that have been done, compensated or closed for *keep_s*, and their logs; return how many."""
-    return await tx.execute(_DELETE_OVER.bindparams(keep_s=float(keep_s), at_most=at_most))
+    return await tx.execute(_DELETE_OVER, {"keep_s": float(keep_s), "at_most": at_most})
 
 
 async def standing(database: Database, saga_id: UUID) -> Standing | None:

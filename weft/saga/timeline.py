@@ -142,13 +142,13 @@ async def read_data(database: Database, saga_id: UUID) -> JSON:
 async def resume(database: Database, saga_id: UUID, *, who: str) -> bool:
     """Let a stuck saga go on where it stopped, with all its attempts anew; return False if it isn't stuck."""
     async with database.transaction() as tx:
-        return await tx.execute(_RESUME.bindparams(saga_id=saga_id, who=who)) > 0
+        return await tx.execute(_RESUME, {"saga_id": saga_id, "who": who}) > 0
 
 
 async def close(database: Database, saga_id: UUID, *, who: str, reason: str) -> bool:
     """Declare a stuck saga over, as it stands: nothing is run or undone. Return False if it isn't stuck."""
     async with database.transaction() as tx:
-        return await tx.execute(_CLOSE.bindparams(saga_id=saga_id, who=who, reason=reason)) > 0
+        return await tx.execute(_CLOSE, {"saga_id": saga_id, "who": who, "reason": reason}) > 0
 
 
 def _summary(row: Row[Any]) -> Summary:
