@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from scripts.lib.bench.events import events
 from scripts.lib.bench.gateway import gateway
 from scripts.lib.bench.memory import memory
 from scripts.lib.bench.orders import orders
@@ -56,6 +57,11 @@ BENCHES: Final[Mapping[str, Bench]] = {
         measure=orders,
         summary="orders through REST until all is done, against Express services with RabbitMQ between them",
         needs=("wrk", "node", "npm", "rabbitmq-server"),
+    ),
+    "events": Bench(
+        measure=events,
+        summary="events from one service's outbox to their effect in another, on NATS and RabbitMQ",
+        needs=("rabbitmq-server",),
     ),
     "propagation": Bench(
         measure=propagation,

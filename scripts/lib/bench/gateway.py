@@ -5,8 +5,6 @@ Both sides read the same rows of the same PostgreSQL, and wrk drives both in the
 
 from __future__ import annotations
 
-import http.client
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from scripts.lib.bench.load import CONNECTIONS, Load, wrk
 from scripts.lib.bench.mesh import mesh
 from scripts.lib.bench.node import install, node
 from scripts.lib.bench.processes import cpu_s, folder
+from scripts.lib.bench.rest import call
 from scripts.lib.bench.result import BenchFailed, Budget, Effort, Result, compared, interleaved
 from scripts.lib.bench.rows import FIRST_ID, add_products, grant_reader
 from weft.data.postgres import EmbeddedPostgres
@@ -133,12 +132,7 @@ def _node(files: Path, database_url: str) -> Iterator[Side]:
 
 def _check_same(*sides: Side) -> None:
     """Raise BenchFailed unless all of *sides* answer the same: otherwise they would not be comparable."""
-    answers: list[Any] = []
-    for side in sides:
-        connection = http.client.HTTPConnection(side.url.removeprefix("http://"), timeout=10)
-        connection.request("GET", f"/v1/products/{FIRST_ID}")
-        answers.append(json.loads(connection.getresponse().read()))
-        connection.close()
+    answers = [call("GET", side.url, f"/v1/products/{FIRST_ID}") for side in sides]
     if any(answer != answers[0] for answer in answers):
         raise BenchFailed(f"the sides answer differently: {answers}")
 

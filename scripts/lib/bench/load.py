@@ -14,10 +14,13 @@ from google.protobuf.message import Message
 
 from scripts.lib.bench.result import BenchFailed
 
-__all__ = ["Bought", "Load", "framed", "h2load", "wrk", "wrk_orders"]
+__all__ = ["CONNECTIONS", "SHOPPERS", "Bought", "Load", "framed", "h2load", "wrk", "wrk_orders"]
 
 CONNECTIONS: Final = 32
 SHOPPERS: Final = 16
+"""Connections that place orders."""
+_LAST_ANSWER_S: Final = 10
+"""Twice as long as the contract gives an order."""
 _FRAME_BYTES: Final = 5
 _LUA: Final = Path(__file__).with_name("products.lua")
 
@@ -91,37 +94,44 @@ def wrk(url: str, *, seconds: int, rows: int) -> Load:
 class Bought:
     """What wrk saw of orders it placed."""
 
-    requests: int
+    answers: int
     confirmed: int
-    """Of the requests, those that were answered with a certain order."""
+    """Of the answers, those that an order is certain."""
+    pending: int
+    """Of the answers, those that it isn't known yet."""
+    lost: int
+    """Requests without an answer."""
     p50_ms: float
     p99_ms: float
 
+    @property
+    def failed(self) -> int:
+        """Orders that were not answered as certain."""
+        return self.answers - self.confirmed + self.lost
 
-def wrk_orders(url: str, *, seconds: int, body: Path, token: str, prefix: str) -> Bought:
-    """Place the order in *body* again and again, on 16 connections, each with one under way.
+
+def wrk_orders(url: str, *, seconds: int, tokens: Path, orders: Path, prefix: str) -> Bought:
+    """Place orders on 16 connections, each with one under way, and wait for the last answer.
 
     Args:
         url: of the gateway.
-        seconds: how long.
-        body: file with JSON.
-        token: of the shopper.
+        seconds: how long orders are placed, less a part of one.
+        tokens: file with an access token in each line; they take turns.
+        orders: file with the JSON of an order in each line; they take turns.
         prefix: of the keys that make each order another one.
 
     Raises:
         BenchFailed: most orders failed.
     """
-    script = str(_LUA.with_name("orders.lua"))
-    command = ("wrk", "-t1", f"-c{SHOPPERS}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url, "--")
-    seen = json.loads(_output((*command, str(body), token, prefix)).splitlines()[-1])
-    if 2 * seen["confirmed"] < seen["requests"] or not seen["requests"]:
-        raise BenchFailed(f"most orders failed: {seen['confirmed']} of {seen['requests']} became certain")
-    return Bought(
-        requests=seen["requests"],
-        confirmed=seen["confirmed"],
-        p50_ms=seen["p50_us"] / 1e3,
-        p99_ms=seen["p99_us"] / 1e3,
-    )
+    script, limit_s = str(_LUA.with_name("orders.lua")), seconds + _LAST_ANSWER_S
+    command = ("wrk", "-t1", f"-c{SHOPPERS}", f"-d{limit_s}s", f"--timeout={_LAST_ANSWER_S}s", "-s", script, url, "--")
+    arguments = (str(tokens), str(orders), prefix, str(seconds), str(SHOPPERS))
+    seen = json.loads(_output((*command, *arguments)).splitlines()[-1])
+    p50_ms, p99_ms = seen.pop("p50_us") / 1e3, seen.pop("p99_us") / 1e3
+    bought = Bought(**seen, p50_ms=p50_ms, p99_ms=p99_ms)
+    if bought.confirmed <= bought.failed:
+        raise BenchFailed(f"most orders at {url} failed: {bought}")
+    return bought
 
 
 def _output(command: Sequence[str]) -> str:

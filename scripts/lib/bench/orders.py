@@ -1,83 +1,100 @@
-"""Orders through REST, against Express services behind an Express proxy with RabbitMQ between them.
+"""Orders through REST until all is done, against a shop of Express services with RabbitMQ for their events.
 
-Both sides have the same PostgreSQL, RabbitMQ and payment provider, a database each service, and the same shopper.
+Both sides have the same PostgreSQL server, RabbitMQ and provider program, a database for each service, the same goods
+and the same shoppers.
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
-import psycopg2
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt import PyJWK
-
+from scripts.lib.bench.counts import Counts
 from scripts.lib.bench.gateway import UNLIMITED, of_database
-from scripts.lib.bench.load import Bought, wrk_orders
-from scripts.lib.bench.mesh import RunningMesh, mesh
-from scripts.lib.bench.node import install, node
-from scripts.lib.bench.processes import cpu_s, folder, provider
+from scripts.lib.bench.load import SHOPPERS, Bought, wrk_orders
+from scripts.lib.bench.market import Market
+from scripts.lib.bench.mesh import mesh
+from scripts.lib.bench.node import install
+from scripts.lib.bench.node_shop import SERVICES, node_shop
+from scripts.lib.bench.processes import ROOT, cpu_s, folder
+from scripts.lib.bench.rabbitmq import rabbitmq
+from scripts.lib.bench.rest import call
 from scripts.lib.bench.result import BenchFailed, Effort, Result, compared, interleaved
-from scripts.lib.chaos.mesh import ChaosFailed
-from scripts.lib.chaos.rabbitmq import running_rabbitmq
-from services.local import ADMIN_EMAIL
+from weft.cli.project import find_project
 from weft.data.postgres import EmbeddedPostgres
 
 __all__ = ["orders"]
 
-SKU: Final = "NOTE-A5"
-STOCK: Final = 1_000_000
-SERVICES: Final = ("users", "catalog", "inventory", "payments", "shipping", "orders")
-ALL_DONE_S: Final = 120.0
+REST_S: Final = 120.0
+"""Longest time from the last answer until everything is done."""
 POLL_S: Final = 0.02
-ANSWER_S: Final = 10.0
+NOT_MOVING: Final = {"SHIPPING_CARRIER_STEP_S": "86400"}
+"""Parcels stay where they are booked: the other side has no carrier."""
 BASELINE: Final = (
-    "Express services behind an Express http-proxy-middleware, one process each, calling each other by HTTP, the same "
-    "RabbitMQ, provider and PostgreSQL server"
+    "six Express services behind an Express http-proxy-middleware, one process each: HTTP between them, a pool of ten "
+    "prepared connections each, RabbitMQ with publisher confirms for the same five events of an order"
 )
 NOTES: Final = (
-    "wrk on 16 connections, each placing its next order when the last is answered, on the same CPUs as all it measures",
     (
-        "throughput counts what came after the answer too: orders by the time until the last of them was sold, paid "
-        "and booked, and its events published and applied"
+        f"wrk on {SHOPPERS} connections, each placing its next order when the last is answered: one unit of one of 100 "
+        "products, on the same CPUs as all it measures; one process of each service on both sides"
     ),
     (
-        "both answer when goods are reserved and money is held, and write each step into the database of the service "
-        "that took it, the ledger of stock included; both wait for the broker's confirmation of each event"
+        "both look up user, product and shipping rate, write the order, reserve stock with its ledger, hold the money "
+        "and confirm before they answer; then they sell the stock, take the money, and book the parcel"
     ),
     (
-        "ours besides: a key that makes a repeat safe, an order's state before and after each step, events in the "
-        "transaction that makes them true, a history of events, identity between services, checked fields, 10 % of "
-        "the traces; theirs loses an order half done when a process ends between two steps"
+        "throughput is confirmed orders by the time from the first request until all of them are entirely done: on our "
+        "side sagas over, outboxes empty and parcels booked, on theirs each order done and its parcel booked"
     ),
-    "CPU is that of gateway and services together, without PostgreSQL, broker and provider",
+    "p50 and p99 are of the answer, which both give when the order is certain; what follows it is in the throughput",
+    (
+        "ours besides: a key that makes a repeat safe, each step of the saga written down before and after it, orders "
+        "kept as a history of events with tables derived from it, events in the transaction that makes them true, "
+        "reservations that expire, services that prove to each other who they are, checked fields, a log line for each "
+        "call and 10 % of the traces; no TLS on either side"
+    ),
+    (
+        "theirs does without: a crash between two steps leaves an order half done and a hold on its money, a crash "
+        "between a commit and its event loses the event, and a repeat of a request is another order"
+    ),
+    (
+        "CPU is that of gateway and services, on our side of control plane and registry too; PostgreSQL, RabbitMQ and "
+        "the payment provider, which are the same programs for both, are not in it"
+    ),
 )
-# What is left to do, and what is done, in the words of each side's tables.
-_OURS_LEFT: Final = "SELECT count(*) FROM sagas WHERE status IN ('running', 'compensating')"
+_SAGAS_UNDER_WAY: Final = "SELECT count(*) FROM sagas WHERE status IN ('running', 'compensating')"
 _UNPUBLISHED: Final = "SELECT count(*) FROM outbox WHERE publish_time IS NULL"
-_OURS_DONE: Final = "SELECT count(*) FROM sagas WHERE status = 'done'"
-_THEIRS_LEFT: Final = "SELECT count(*) FROM orders WHERE state <> 'cancelled' AND NOT (state = 'done' AND shipped)"
-_THEIRS_DONE: Final = "SELECT count(*) FROM orders WHERE state = 'done'"
+_THEIRS_UNDER_WAY: Final = "SELECT count(*) FROM orders WHERE state NOT IN ('done', 'cancelled')"
+_BOOKED: Final = "SELECT count(*) FROM shipments WHERE state = 'created'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one round showed of one side."""
+    """What one round showed of one side.
+
+    Attributes:
+        bought: what the shoppers saw.
+        took_s: from the first request until everything was done.
+        rest_s: of that, what came after the last answer.
+        cpu_ms: process -> CPU time for each confirmed order.
+    """
 
     bought: Bought
-    done_per_s: float
-    """Orders with nothing left to do, by the time until that was so."""
-    cpu_ms: float
-    """Of gateway and services, an order."""
+    took_s: float
+    rest_s: float
+    cpu_ms: Mapping[str, float]
+
+    @property
+    def orders_per_s(self) -> float:
+        return self.bought.confirmed / self.took_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,29 +102,45 @@ class Side:
     """A shop.
 
     Attributes:
-        pids: of gateway and services.
-        left: how much of the orders so far is still to be done.
-        done: how many orders are.
+        url: of its gateway.
+        pids: gateway and services, by name.
+        under_way: counts what is still to be done.
+        booked: counts parcels.
     """
 
     url: str
-    pids: tuple[int, ...]
-    left: Callable[[], int]
-    done: Callable[[], int]
+    pids: Mapping[str, int]
+    under_way: Callable[[], int]
+    booked: Callable[[], int]
 
-    def buy(self, token: str, body: Path, effort: Effort) -> Seen:
-        """Raises BenchFailed when orders are left undone."""
-        cpu_before_s, done_before, began_s = self._cpu_s(), self.done(), time.monotonic()
-        bought = wrk_orders(self.url, seconds=effort.load_s, body=body, token=token, prefix=secrets.token_hex(8))
-        while left := self.left():
-            if time.monotonic() - began_s > effort.load_s + ALL_DONE_S:
-                raise BenchFailed(f"{left} things are still to be done {ALL_DONE_S:g} s after the last order")
+    def sell(self, tokens: Path, wanted: Path, effort: Effort) -> Seen:
+        """Raises BenchFailed when orders are left undone, or are done and nothing is sent."""
+        used_s, booked = self._used_s(), self.booked()
+        began_s = time.perf_counter()
+        bought = wrk_orders(
+            self.url, seconds=effort.load_s, tokens=tokens, orders=wanted, prefix=f"bench-{secrets.token_hex(8)}"
+        )
+        answered_s = time.perf_counter()
+        self._until_done(answered_s + REST_S)
+        done_s = time.perf_counter()
+        used_s = {name: now_s - used_s[name] for name, now_s in self._used_s().items()}
+        if (parcels := self.booked() - booked) < bought.confirmed:
+            raise BenchFailed(f"{bought.confirmed} orders were confirmed at {self.url}, and {parcels} parcels booked")
+        return Seen(
+            bought=bought,
+            took_s=done_s - began_s,
+            rest_s=done_s - answered_s,
+            cpu_ms={name: each_s * 1e3 / bought.confirmed for name, each_s in used_s.items()},
+        )
+
+    def _until_done(self, give_up_s: float) -> None:
+        while left := self.under_way():
+            if time.perf_counter() > give_up_s:
+                raise BenchFailed(f"{left} things are still to be done {REST_S:g} s after the last answer")
             time.sleep(POLL_S)
-        took_s, done = time.monotonic() - began_s, self.done() - done_before
-        return Seen(bought=bought, done_per_s=done / took_s, cpu_ms=(self._cpu_s() - cpu_before_s) * 1e3 / done)
 
-    def _cpu_s(self) -> float:
-        return sum(map(cpu_s, self.pids))
+    def _used_s(self) -> dict[str, float]:
+        return {name: cpu_s(pid) for name, pid in self.pids.items()}
 
 
 def orders(effort: Effort) -> list[Result]:
@@ -115,177 +148,90 @@ def orders(effort: Effort) -> list[Result]:
     with ExitStack() as stack:
         files = stack.enter_context(folder())
         postgres = stack.enter_context(EmbeddedPostgres(files / "postgres"))
-        try:
-            broker = stack.enter_context(running_rabbitmq(files))
-        except ChaosFailed as error:
-            raise BenchFailed(str(error)) from None
-        env = UNLIMITED | {"SHIPPING_CARRIER_STEP_S": "86400"}  # parcels that move are not in theirs
-        urls = ("--database-url", postgres.url, "--broker-url", broker.url)
-        running = stack.enter_context(mesh(files, *urls, env=env))
-        ours = _ours(running, postgres.url)
-        shopper = _prepare(running, files)
-        theirs = stack.enter_context(_theirs(files, postgres, broker.url, running, shopper))
-        _check_same(shopper, ours, theirs)
+        broker_url = stack.enter_context(rabbitmq(files))
+        arguments = ("--database-url", postgres.url, "--broker-url", broker_url, *_without_others())
+        running = stack.enter_context(mesh(files, *arguments, env=UNLIMITED | NOT_MOVING))
+        pids = {each.name: each.pid for each in running.until_ready().processes}
+        our_urls = {name: of_database(postgres.url, name) for name in SERVICES}
+        market = Market.open(running, our_urls["catalog"])
+        their_urls = {name: postgres.ensure_database(f"node_{name}") for name in SERVICES}
+        jwks_file = running.state.path / "keys" / "jwks.json"
+        shop = stack.enter_context(
+            node_shop(files, database_urls=their_urls, broker_url=broker_url, jwks_file=jwks_file)
+        )
+        market.copy_to(their_urls)
+        our_counts = stack.enter_context(Counts.open(our_urls))
+        their_counts = stack.enter_context(Counts.open(their_urls))
+        ours = Side(
+            url=running.url,
+            pids={name: pids[name] for name in ("envoy", *SERVICES, "control", "registry")},
+            under_way=partial(_ours_under_way, our_counts),
+            booked=partial(our_counts.of, "shipping", _BOOKED),
+        )
+        theirs = Side(
+            url=shop.url,
+            pids=shop.pids,
+            under_way=partial(their_counts.of, "orders", _THEIRS_UNDER_WAY),
+            booked=partial(their_counts.of, "shipping", _BOOKED),
+        )
+        _check_same(market, ours, theirs)
+        tokens, wanted = market.write(files)
+        sides = {"ours": ours, "theirs": theirs}
         rounds = interleaved(
-            {
-                name: partial(side.buy, shopper.token, shopper.body, effort)
-                for name, side in {"ours": ours, "theirs": theirs}.items()
-            },
-            effort.load_rounds,
+            {name: partial(side.sell, tokens, wanted, effort) for name, side in sides.items()}, effort.load_rounds
         )
     return _results(rounds)
 
 
-def _results(rounds: list[dict[str, Seen]]) -> list[Result]:
-    refused = [
-        f"{side}: {sum(found[side].bought.requests - found[side].bought.confirmed for found in rounds):,} of "
-        f"{sum(found[side].bought.requests for found in rounds):,} requests were not answered with a certain order"
-        for side in ("ours", "theirs")
-    ]
+def _results(rounds: Sequence[Mapping[str, Seen]]) -> list[Result]:
+    notes = [*NOTES, *(_about(side, [found[side] for found in rounds]) for side in ("ours", "theirs"))]
 
     def line(what: str, unit: str, value: Callable[[Seen], float]) -> Result:
         pairs = [(value(found["ours"]), value(found["theirs"])) for found in rounds]
-        return compared("orders", what, unit, pairs, baseline=BASELINE, notes=[*NOTES, *refused])
+        return compared("orders", what, unit, pairs, baseline=BASELINE, notes=notes)
 
     return [
-        line("throughput", "orders/s", lambda seen: seen.done_per_s),
-        line("p50 until certain", "ms", lambda seen: seen.bought.p50_ms),
-        line("p99 until certain", "ms", lambda seen: seen.bought.p99_ms),
-        line("CPU", "ms/order", lambda seen: seen.cpu_ms),
+        line("throughput", "orders/s", lambda seen: seen.orders_per_s),
+        line("p50", "ms", lambda seen: seen.bought.p50_ms),
+        line("p99", "ms", lambda seen: seen.bought.p99_ms),
+        line("CPU", "ms/order", lambda seen: sum(seen.cpu_ms.values())),
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shopper:
-    """Whoever buys on both sides.
-
-    Attributes:
-        product: what they buy, as the catalog has it.
-        body: file with an order of one.
-    """
-
-    user_id: str
-    token: str
-    product: Mapping[str, Any]
-    body: Path
-
-
-def _prepare(running: RunningMesh, files: Path) -> _Shopper:
-    """Fill our shelf, and make the shopper."""
-    password = (running.state.path / "keys" / "admin-password").read_text().strip()
-    login = {"email": ADMIN_EMAIL, "password": password}
-    admin = _post(running.url, "/v1/users:login", login)["tokens"]["accessToken"]
-    delivery = {"delta": STOCK, "reason": "for a bench"}
-    _post(running.url, f"/v1/stock/{SKU}:adjust", delivery, token=admin, key="bench")
-    account = {"email": "bench@example.com", "password": secrets.token_hex(), "firstName": "Anna", "lastName": "Berg"}
-    registered = _post(running.url, "/v1/users", account)
-    products = running.get_json("/v1/products")["products"]
-    product = next(each for each in products if each["sku"] == SKU)
-    body = files / "order.json"
-    body.write_text(
-        json.dumps(
-            {
-                "lines": [{"productId": product["productId"], "quantity": 1}],
-                "paymentMethod": "pm_test_accepted",
-                "destination": {
-                    "recipient": "Anna Berg",
-                    "streetLines": ["Hauptstrasse 1"],
-                    "postalCode": "10115",
-                    "city": "Berlin",
-                    "countryCode": "DE",
-                },
-            }
-        )
+def _about(side: str, rounds: Sequence[Seen]) -> str:
+    """Return where the CPU time of one side goes, what came after the answers, and how many orders failed."""
+    parts = (f"{name} {median(seen.cpu_ms[name] for seen in rounds):.1f}" for name in rounds[0].cpu_ms)
+    failed, pending = (
+        sum(values) for values in zip(*((r.bought.failed, r.bought.pending) for r in rounds), strict=True)
     )
-    user_id, token = registered["user"]["userId"], registered["tokens"]["accessToken"]
-    return _Shopper(user_id=user_id, token=token, product=product, body=body)
-
-
-def _ours(running: RunningMesh, database_url: str) -> Side:
-    record = running.until_ready()
-    pids = {each.name: each.pid for each in record.processes}
-
-    def left() -> int:
-        unpublished = sum(_count(of_database(database_url, name), _UNPUBLISHED) for name in SERVICES)
-        return unpublished + _count(of_database(database_url, "orders"), _OURS_LEFT)
-
-    return Side(
-        url=running.url,
-        pids=tuple(pids[name] for name in ("envoy", *SERVICES)),
-        left=left,
-        done=partial(_count, of_database(database_url, "orders"), _OURS_DONE),
+    made = sum(seen.bought.answers + seen.bought.lost for seen in rounds)
+    rest_s = median(seen.rest_s for seen in rounds)
+    return (
+        f"{side} takes {', '.join(parts)} CPU ms/order; is done {rest_s:.2f} s after the last answer; {failed:,} of "
+        f"{made:,} orders were not answered as confirmed, {pending:,} of these as pending"
     )
 
 
-@contextmanager
-def _theirs(
-    files: Path, postgres: EmbeddedPostgres, broker_url: str, running: RunningMesh, shopper: _Shopper
-) -> Iterator[Side]:
-    """Run the provider, the services and the gateway."""
-    urls = {name: postgres.ensure_database(f"bench_{name}") for name in SERVICES}
-    with ExitStack() as stack:
-        paying = stack.enter_context(provider(files / "bench-provider.db", log=files / "bench-provider.log"))
-        known = {"PROVIDER_URL": paying.url, "BROKER_URL": broker_url, "JWT_PUBLIC_KEY": _public_key(running)}
-        pids = []
-        for name in SERVICES:
-            env = known | {"DATABASE_URL": urls[name]}
-            service = stack.enter_context(node(f"orders/{name}.js", log=files / f"bench-{name}.log", env=env))
-            known[f"{name.upper()}_URL"] = service.url
-            pids.append(service.pid)
-        front = stack.enter_context(
-            node("gateway.js", log=files / "bench-gateway.log", env={"TARGET": known["ORDERS_URL"]})
-        )
-        product, price = shopper.product, shopper.product["price"]
-        _run(urls["users"], "INSERT INTO users VALUES (%s)", shopper.user_id)
-        _run(
-            urls["catalog"],
-            "INSERT INTO products VALUES (%s, %s, %s, %s, %s)",
-            product["productId"], SKU, product["name"], price["units"], price.get("nanos", 0),
-        )  # fmt: skip
-        _run(urls["inventory"], "INSERT INTO stock VALUES (%s, %s)", SKU, STOCK)
-        yield Side(
-            url=front.url,
-            pids=(front.pid, *pids),
-            left=partial(_count, urls["orders"], _THEIRS_LEFT),
-            done=partial(_count, urls["orders"], _THEIRS_DONE),
-        )
+def _without_others() -> tuple[str, ...]:
+    """Return what tells `weft up` to leave out services that an order does not take."""
+    others = sorted(set(find_project(ROOT).service_names()) - set(SERVICES))
+    return ("--replicas", ",".join(f"{name}=0" for name in others)) if others else ()
 
 
-def _public_key(running: RunningMesh) -> str:
-    """Return the key that our tokens are checked with, as PEM in base64."""
-    (jwk,) = json.loads((running.state.path / "keys" / "jwks.json").read_text())["keys"]
-    pem = PyJWK(jwk).key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(pem).decode()
+def _ours_under_way(counts: Counts) -> int:
+    """Return how many sagas run, or once none does, how many events have not left: the last of them are in by then."""
+    return counts.of("orders", _SAGAS_UNDER_WAY) or sum(counts.of(name, _UNPUBLISHED) for name in SERVICES)
 
 
-def _check_same(shopper: _Shopper, *sides: Side) -> None:
-    """Raise BenchFailed unless an order ends alike on all *sides*: otherwise they would not be comparable."""
-    order = json.loads(shopper.body.read_text())
-    answers = [_post(side.url, "/v1/orders", order, token=shopper.token, key="same")["order"] for side in sides]
-    facts = [(answer["state"], answer["total"], answer["userId"]) for answer in answers]
-    if any(fact != ("STATE_CONFIRMED", shopper.product["price"], shopper.user_id) for fact in facts):
-        raise BenchFailed(f"the sides answer differently: {answers}")
+def _check_same(market: Market, *sides: Side) -> None:
+    """Raise BenchFailed unless all of *sides* confirm an order, at the same total: otherwise they can't be compared."""
+    product, (user_id, token) = market.products[0], next(iter(market.tokens.items()))
+    expected = ("STATE_CONFIRMED", user_id, ("EUR", product.price_units, product.price_nanos))
+    for side in sides:
+        order = call("POST", side.url, "/v1/orders", market.order(product), token=token, key="bench-same")["order"]
+        if (found := (order["state"], order["userId"], _money(order["total"]))) != expected:
+            raise BenchFailed(f"{side.url} answers {found}, and not {expected}")
 
 
-def _post(url: str, path: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> Any:
-    authorization = f"Bearer {token}" if token else ""
-    headers = {"content-type": "application/json", "authorization": authorization, "idempotency-key": key}
-    with closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=ANSWER_S)) as connection:
-        connection.request("POST", path, json.dumps(body), {name: text for name, text in headers.items() if text})
-        response = connection.getresponse()
-        text = response.read()
-    if response.status != http.client.OK:
-        raise BenchFailed(f"POST {path} answers {response.status}: {text.decode(errors='replace')[:300]}")
-    return json.loads(text)
-
-
-def _count(url: str, question: str) -> int:
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        cursor.execute(question)
-        ((count,),) = cursor.fetchall()
-        return int(count)
-
-
-def _run(url: str, statement: str, *values: object) -> None:
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement, values)
+def _money(message: Mapping[str, Any]) -> tuple[str, int, int]:
+    return message["currencyCode"], int(message.get("units", 0)), int(message.get("nanos", 0))

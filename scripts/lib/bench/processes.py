@@ -115,9 +115,11 @@ def server(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None =
 
 
 @contextmanager
-def python_server(kind: str, log: Path, **settings: object) -> Iterator[Served]:
-    """Run a server of `scripts.lib.bench.servers` in a process of its own."""
-    command = (sys.executable, "-P", "-m", "scripts.lib.bench.servers")
+def python_server(
+    kind: str, log: Path, *, module: str = "scripts.lib.bench.servers", **settings: object
+) -> Iterator[Served]:
+    """Run a server of *module* in a process of its own; its settings are in the environment, `BENCH_<NAME>`."""
+    command = (sys.executable, "-P", "-m", module)
     env = {f"BENCH_{name.upper()}": str(value) for name, value in settings.items()}
     with server(command, log=log, env=env | {"BENCH_KIND": kind}) as served:
         yield served

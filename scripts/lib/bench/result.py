@@ -33,10 +33,12 @@ class Effort:
     """Instances that join, and leave again."""
     starts: int
     """Of a mesh that has been started before."""
+    events: int
+    """In a burst of them."""
 
 
-FULL: Final = Effort(rounds=15, calls=3200, load_rounds=5, load_s=10, changes=50, starts=5)
-QUICK: Final = Effort(rounds=3, calls=800, load_rounds=1, load_s=2, changes=5, starts=1)
+FULL: Final = Effort(rounds=15, calls=3200, load_rounds=5, load_s=10, changes=50, starts=5, events=5000)
+QUICK: Final = Effort(rounds=3, calls=800, load_rounds=1, load_s=2, changes=5, starts=1, events=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

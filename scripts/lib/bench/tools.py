@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["missing_tool"]
 
-PACKAGES: Final[Mapping[str, str]] = {"h2load": "nghttp2-client", "wrk": "wrk"}
+PACKAGES: Final[Mapping[str, str]] = {"h2load": "nghttp2-client", "wrk": "wrk", "rabbitmq-server": "rabbitmq-server"}
 """Command -> Debian package, for those small enough to install unasked."""
 
 

@@ -1,31 +1,39 @@
-// What is on the shelves: reserve, commit, release, each in one transaction with its ledger.
+// What is on the shelves. Levels, ledger and reservations change together or not at all.
 "use strict";
 
-const { refuse, start, transaction } = require("./service");
+const { Refusal, prepared, start, transaction } = require("./service");
 
 const schema = `
   CREATE TABLE IF NOT EXISTS stock (sku text PRIMARY KEY, on_hand bigint NOT NULL CHECK (on_hand >= 0),
-    reserved bigint NOT NULL DEFAULT 0, sold bigint NOT NULL DEFAULT 0);
-  CREATE TABLE IF NOT EXISTS reservations (order_id uuid PRIMARY KEY, state text NOT NULL, lines jsonb NOT NULL);
-  CREATE TABLE IF NOT EXISTS stock_changes (change_id bigserial PRIMARY KEY, order_id uuid NOT NULL, sku text NOT NULL,
-    kind text NOT NULL, quantity bigint NOT NULL)`;
+    reserved bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0), sold bigint NOT NULL DEFAULT 0 CHECK (sold >= 0));
+  CREATE TABLE IF NOT EXISTS reservations (order_id uuid PRIMARY KEY, state text NOT NULL, lines jsonb NOT NULL,
+    create_time timestamptz NOT NULL DEFAULT now());
+  CREATE TABLE IF NOT EXISTS stock_changes (change_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sku text NOT NULL, kind text NOT NULL, quantity bigint NOT NULL, order_id uuid NOT NULL,
+    create_time timestamptz NOT NULL DEFAULT now())`;
 
-const note = (client, orderId, kind, lines) =>
-  client.query(
-    `INSERT INTO stock_changes (order_id, sku, kind, quantity)
-     SELECT $1, l.sku, $2, l.quantity FROM jsonb_to_recordset($3) AS l(sku text, quantity bigint)`,
-    [orderId, kind, JSON.stringify(lines)],
-  );
+const open = prepared("open", "INSERT INTO reservations (order_id, state, lines) VALUES ($1, 'reserved', $2)");
+const end = prepared(
+  "end",
+  "UPDATE reservations SET state = $2 WHERE order_id = $1 AND state = 'reserved' RETURNING lines",
+);
+const note = prepared("note", "INSERT INTO stock_changes (order_id, kind, sku, quantity) VALUES ($1, $2, $3, $4)");
+const moves = {
+  reserved: prepared(
+    "reserve",
+    "UPDATE stock SET on_hand = on_hand - $2, reserved = reserved + $2 WHERE sku = $1 AND on_hand >= $2",
+  ),
+  sold: prepared("sell", "UPDATE stock SET reserved = reserved - $2, sold = sold + $2 WHERE sku = $1"),
+  released: prepared("release", "UPDATE stock SET reserved = reserved - $2, on_hand = on_hand + $2 WHERE sku = $1"),
+};
 
-// Moves the units of `lines` by `columns`, SKU by SKU in order, so that orders can't wait for each other in a circle.
-async function move(client, lines, columns) {
-  for (const line of [...lines].sort((one, other) => (one.sku < other.sku ? -1 : 1))) {
-    const { rowCount } = await client.query(`UPDATE stock SET ${columns} WHERE sku = $1 AND on_hand >= $3`, [
-      line.sku,
-      line.quantity,
-      columns.startsWith("on_hand = on_hand -") ? line.quantity : 0,
-    ]);
-    if (rowCount === 0) throw refuse(409, "INSUFFICIENT_STOCK", `too few of ${line.sku}`);
+// Locks SKUs in one order, so that orders wait for each other and never in a circle.
+async function move(client, orderId, kind, lines) {
+  const bySku = [...lines].sort((one, other) => (one.sku < other.sku ? -1 : 1));
+  for (const { sku, quantity } of bySku) {
+    await client.query(note(orderId, kind, sku, quantity));
+    const { rowCount } = await client.query(moves[kind](sku, quantity));
+    if (rowCount === 0) throw new Refusal(409, "INSUFFICIENT_STOCK", `too few of ${sku}`);
   }
 }
 
@@ -33,26 +41,20 @@ start("inventory", schema, (app, pool) => {
   app.post("/reservations", async (request, response) => {
     const { orderId, lines } = request.body;
     await transaction(pool, async (client) => {
-      await client.query("INSERT INTO reservations VALUES ($1, 'reserved', $2)", [orderId, JSON.stringify(lines)]);
-      await move(client, lines, "on_hand = on_hand - $2, reserved = reserved + $2");
-      await note(client, orderId, "reserved", lines);
+      await client.query(open(orderId, JSON.stringify(lines)));
+      await move(client, orderId, "reserved", lines);
     });
     response.json({});
   });
 
-  const end = (from, to, columns) => async (request, response) => {
-    const orderId = request.params.order_id;
+  const ending = (kind) => async (request, response) => {
+    const { order_id: orderId } = request.params;
     await transaction(pool, async (client) => {
-      const { rows } = await client.query(
-        "UPDATE reservations SET state = $3 WHERE order_id = $1 AND state = $2 RETURNING lines",
-        [orderId, from, to],
-      );
-      if (rows.length === 0) return;
-      await move(client, rows[0].lines, columns);
-      await note(client, orderId, to, rows[0].lines);
+      const { rows } = await client.query(end(orderId, kind));
+      if (rows.length > 0) await move(client, orderId, kind, rows[0].lines);
     });
     response.json({});
   };
-  app.post("/reservations/:order_id/commit", end("reserved", "sold", "reserved = reserved - $2, sold = sold + $2"));
-  app.post("/reservations/:order_id/release", end("reserved", "released", "reserved = reserved - $2, on_hand = on_hand + $2"));
+  app.post("/reservations/:order_id/commit", ending("sold"));
+  app.post("/reservations/:order_id/release", ending("released"));
 });
