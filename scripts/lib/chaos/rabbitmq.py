@@ -99,6 +99,7 @@ def running_rabbitmq(files: Path) -> Iterator[RabbitServer]:
         "PATH": os.defpath,
         "HOME": str(folder),  # its cookie
         "LANG": "C.UTF-8",
+        "RUNNING_UNDER_SYSTEMD": "true",  # the start script becomes the server: signals are to hit that, not a shell
         "ERL_EPMD_PORT": str(epmd_port),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODENAME": f"chaos{port}@localhost",
