@@ -9,7 +9,7 @@ from uuid import UUID
 
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 from shop.inventory.v1 import inventory_pb2, inventory_pb2_grpc
-from shop.payments.v1 import payments_pb2, payments_pb2_grpc
+from shop.payments.v1 import invoices_pb2, payments_pb2, payments_pb2_grpc
 from shop.shipping.v1 import shipping_pb2, shipping_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from services.orders.domain import Order
-    from services.orders.events import Address
+    from services.orders.events import Address, Line
     from weft.client import Peers
 
     T = TypeVar("T")
@@ -142,8 +142,13 @@ class Payments:
         )
         await _judged(self._payments.AuthorizePayment(request))
 
-    async def capture(self, order_id: UUID, request_id: str) -> None:
-        request = payments_pb2.CapturePaymentRequest(order_id=str(order_id), request_id=request_id)
+    async def capture(self, order: Order, buyer: Address, request_id: str) -> None:
+        request = payments_pb2.CapturePaymentRequest(
+            order_id=str(order.order_id),
+            request_id=request_id,
+            lines=map(_sold, order.lines),
+            buyer=address_message(buyer),
+        )
         await _judged(self._payments.CapturePayment(request))
 
     async def void(self, order_id: UUID, request_id: str) -> None:
@@ -210,6 +215,16 @@ def _insufficient(error: PeerError, order: Order) -> InsufficientStock:
     found = {int(match[1]) for each in error.violations if (match := _LINE.match(each.field))}
     short = {index: order.lines[index].product_id for index in sorted(found) if index < len(order.lines)}
     return InsufficientStock(error.message, short)
+
+
+def _sold(line: Line) -> invoices_pb2.InvoiceLine:
+    return invoices_pb2.InvoiceLine(
+        sku=line.sku,
+        name=line.name,
+        quantity=line.quantity,
+        unit_price=money_message(line.unit_price),
+        total=money_message(line.total),
+    )
 
 
 def _offer(product: catalog_pb2.Product) -> Offer:

@@ -222,8 +222,9 @@ class Sagas:
 
     async def _capture_payment(self, call: StepCall) -> None:
         order = await store.get_order(self._database, call.saga_id)
+        assert order.destination is not None, "every order that a saga places has one"
         if not order.total.is_nothing:
-            capture = self._payments.capture(call.saga_id, call.request_id)
+            capture = self._payments.capture(order, order.destination, call.request_id)
             await self._unless_called_off(call.saga_id, capture, "PAYMENT_CLOSED")
 
     async def _schedule_shipment(self, call: StepCall) -> Mapping[str, JSON]:

@@ -12,6 +12,7 @@ from shop.payments.v1 import payments_pb2
 
 from services.chores import chore
 from services.payments.cashier import Cashier
+from services.payments.printing import Printer
 from services.payments.servicer import PaymentsServicer
 from services.payments.simulated import SimulatedProvider
 from services.payments.stripe import StripeProvider, StripeWebhooks
@@ -46,6 +47,8 @@ class Config:
     """Holds the secret that its webhooks are signed with."""
     stripe_url: str | None = None
     """Of Stripe, where it is a stand-in."""
+    seller: str = "Weft Shop"
+    """Who sells, as invoices say it: a name, then address and whatever else the law wants to see, each after a `;`."""
 
     def __post_init__(self) -> None:
         stripe = [self.stripe_key_file is not None, self.stripe_webhook_secret_file is not None]
@@ -102,15 +105,17 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         Database.open(runtime.database_url, application_name=runtime.name) as database,
         open_provider(config, secrets) as provider,
     ):
-        cashier = Cashier(database, provider, runtime.outbox)
+        seller = [line.strip() for line in config.seller.split(";")]
+        cashier = Cashier(database, provider, runtime.outbox, seller=seller)
         webhooks = StripeWebhooks(secrets.webhook_secret) if secrets else None
-        servicer = PaymentsServicer(database, cashier, webhooks=webhooks)
         name = payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"].full_name
         settling = partial(chore, cashier.settle_due, name="settle payments", batch=BATCH, poll_s=POLL_S)
-        try:
-            yield Parts(servicers={name: servicer}, database=database, background=[settling])
-        finally:
-            await cashier.finish()
+        with Printer() as printer:
+            servicer = PaymentsServicer(database, cashier, printer, webhooks=webhooks)
+            try:
+                yield Parts(servicers={name: servicer}, database=database, background=[settling])
+            finally:
+                await cashier.finish()
 
 
 service = Service(name="payments", build=build, migrations=Path(__file__).with_name("migrations"))

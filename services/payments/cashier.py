@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 from services.payments import store
 from services.payments.announcements import Publisher, announce
+from services.payments.billing import Billing
 from services.payments.budget import Budget
 from services.payments.domain import Found, Operation, Payment, Refund, RefundState, Standing, State
 from services.payments.provider import Card, Declined, Provider, ProviderTrouble, ProviderUncertain
@@ -35,8 +36,9 @@ from services.payments.timing import timed
 from weft.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from services.payments.invoices import Bill
     from services.payments.money import Money
     from weft.data import Database
 
@@ -57,6 +59,8 @@ class _Move:
     opening: Payment | None = None
     """What to begin with where the order has no payment."""
     payment_method: str | None = None
+    bill: Bill | None = None
+    """What the money is taken for."""
 
 
 class Cashier:
@@ -66,11 +70,18 @@ class Cashier:
     more than a question later.
     """
 
-    def __init__(self, database: Database, provider: Provider, publisher: Publisher, *, margin_s: float = 1.0) -> None:
-        """Keep payments in *database*; a claim outlives the time given to its work by *margin_s*."""
-        self._database = database
-        self._provider = provider
-        self._publisher = publisher
+    def __init__(
+        self,
+        database: Database,
+        provider: Provider,
+        publisher: Publisher,
+        *,
+        seller: Sequence[str] = (),
+        margin_s: float = 1.0,
+    ) -> None:
+        """Keep payments in *database*; claims outlive their work's time by *margin_s*. *seller*: see `Billing`."""
+        self._database, self._provider, self._publisher = database, provider, publisher
+        self._billing = Billing(database, seller)
         self._margin_s = margin_s
         self._tasks: set[asyncio.Task[Payment]] = set()
 
@@ -109,15 +120,18 @@ class Cashier:
             )
         )
 
-    async def capture(self, order_id: UUID) -> Payment:
-        """Take what is held. Raises PaymentNotFound, PaymentClosed or PaymentUncertain."""
-        return await self._apart(
-            _Move(
-                order_id=order_id,
-                is_done=_known(Payment.is_captured),
-                next_operation=lambda _: (Operation.CAPTURE, None),
-            )
-        )
+    async def capture(self, order_id: UUID, bill: Bill) -> Payment:
+        """Take what is held, for *bill*. Raises PaymentNotFound, PaymentClosed, InvoiceDiffers or PaymentUncertain."""
+
+        async def is_done(payment: Payment) -> bool:
+            if payment.is_captured():
+                await self._billing.make_up(order_id, bill)
+                return True
+            bill.require_fits(order_id, payment.amount)
+            return False
+
+        begin = (Operation.CAPTURE, None)
+        return await self._apart(_Move(order_id=order_id, is_done=is_done, next_operation=lambda _: begin, bill=bill))
 
     async def void(self, order_id: UUID) -> Payment:
         """Let go what is held; see to it that nothing will be. Raises PaymentCaptured or PaymentUncertain."""
@@ -240,6 +254,8 @@ class Cashier:
         async with self._database.transaction(independent=True) as tx:
             if not await store.claim_payment(tx, payment, claim):
                 return None
+            if move.bill:
+                await self._billing.keep(tx, payment, move.bill)
             if payment.pending and not payment.can_begin(operation):
                 return payment, False
             now = datetime.now(UTC)
@@ -337,7 +353,7 @@ class Cashier:
             await store.save_payment(tx, later, claim, due_s=retry_s(later))
 
     async def _record(self, before: Payment, after: Payment, found: Found, claim: Claim) -> None:
-        """Write down what became of a payment, and tell the others; unless the claim is lost.
+        """Write down what became of a payment, tell the others and issue invoices; unless the claim is lost.
 
         Then somebody else has taken over, and finds out the same, or has done something since that comes after it.
         """
@@ -352,6 +368,7 @@ class Cashier:
                     tx, before.refund.refund_id, RefundState.REFUSED if refused else RefundState.DONE
                 )
             await announce(self._publisher, tx, before, after)
+            await self._billing.record(tx, before, after)
 
     def _claim(self, budget: Budget) -> Claim:
         return Claim(uuid4(), budget.left_s + self._margin_s)

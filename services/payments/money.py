@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["NANOS", "Money", "NotPayable"]
+__all__ = ["NANOS", "Money", "NotPayable", "digits_of"]
 
 NANOS: Final = 1_000_000_000
 _NANO_DIGITS: Final = 9
@@ -37,16 +37,26 @@ class Money(NamedTuple):
         return cls(currency, minor)
 
     @property
+    def in_nanos(self) -> int:
+        """The sum in nano units."""
+        return self.minor * _step(self.currency)
+
+    @property
     def units_and_nanos(self) -> tuple[int, int]:
-        return divmod(self.minor * _step(self.currency), NANOS)
+        return divmod(self.in_nanos, NANOS)
 
     def __str__(self) -> str:
-        digits = _DIGITS.get(self.currency, 2)
+        digits = digits_of(self.currency)
         units, nanos = self.units_and_nanos
         fraction = f".{nanos:0{_NANO_DIGITS}d}"[: digits + 1] if digits else ""
         return f"{units}{fraction} {self.currency}"
 
 
+def digits_of(currency: str) -> int:
+    """Return how many decimal places sums in *currency* have."""
+    return _DIGITS.get(currency, 2)
+
+
 def _step(currency: str) -> int:
     """Return nano units of the smallest unit."""
-    return int(10 ** (_NANO_DIGITS - _DIGITS.get(currency, 2)))
+    return int(10 ** (_NANO_DIGITS - digits_of(currency)))

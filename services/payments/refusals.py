@@ -15,6 +15,7 @@ from weft.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from services.payments.money import Money
@@ -23,6 +24,8 @@ __all__ = [
     "CardInvalid",
     "IllegalTransition",
     "InvalidFields",
+    "InvoiceDiffers",
+    "InvoiceNotFound",
     "PaymentCaptured",
     "PaymentClosed",
     "PaymentDeclined",
@@ -125,6 +128,24 @@ class InvalidFields(InvalidArgument):
 
     def __init__(self, *violations: Violation) -> None:
         super().__init__("the request has invalid fields", violations=violations)
+
+
+class InvoiceDiffers(InvalidArgument):
+    """What was bought is not what is held for it; `violations` lists what doesn't fit."""
+
+    def __init__(self, order_id: UUID, violations: Sequence[Violation]) -> None:
+        super().__init__(
+            f"lines, shipping and taxes don't fit what is held for order {order_id}",
+            violations=violations,
+            order_id=order_id,
+        )
+
+
+class InvoiceNotFound(NotFound):
+    """There is no such invoice, or the caller may not know that there is."""
+
+    def __init__(self, invoice_number: str) -> None:
+        super().__init__(f"there is no invoice {invoice_number}", invoice_number=invoice_number)
 
 
 class CardInvalid(InvalidArgument):

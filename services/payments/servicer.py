@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID, uuid4
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.api.httpbody_pb2 import HttpBody
 from shop.payments.v1 import payments_pb2 as pb
 from shop.payments.v1 import payments_pb2_grpc as pb_grpc
 
 from services import paging
-from services.payments import store
-from services.payments.announcements import message_of
-from services.payments.domain import Payment, Refund, State
-from services.payments.money import Money, NotPayable
+from services.payments import invoice_store, store
+from services.payments.domain import Payment, Refund
+from services.payments.invoices import Invoice, InvoiceNumber, year_of
+from services.payments.messages import bill_of, invoice_message, money_of, payment_message
 from services.payments.provider import Card
-from services.payments.refusals import InvalidFields, PaymentNotFound, ProviderNotStripe
+from services.payments.refusals import InvalidFields, InvoiceNotFound, PaymentNotFound, ProviderNotStripe
 from weft.call import caller
 from weft.errors import Violation
 
 if TYPE_CHECKING:
-    from google.type.money_pb2 import Money as MoneyMessage
-
     from services.payments.cashier import Cashier
+    from services.payments.printing import Printer
     from weft.data import Database
     from weft.server import Context
 
 __all__ = ["PaymentsServicer", "Webhooks"]
 
 PAGE_SIZE: Final = 50
+INVOICES_PAGE_SIZE: Final = 20
 _PAGES: Final = "payments"
 _ADMIN: Final = "admin"
-_STATES: Final = {state: pb.Payment.State.Value(f"STATE_{state.name}") for state in State}
+_YEAR: Final = paging.whole(0, 9999)
+_ORDINAL: Final = paging.whole(1, 999_999_999)
 
 
 class Webhooks(Protocol):
@@ -45,9 +46,12 @@ class Webhooks(Protocol):
 class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
     """Translates; see the contract for what each method promises."""
 
-    def __init__(self, database: Database, cashier: Cashier, *, webhooks: Webhooks | None = None) -> None:
+    def __init__(
+        self, database: Database, cashier: Cashier, printer: Printer, *, webhooks: Webhooks | None = None
+    ) -> None:
         self._database = database
         self._cashier = cashier
+        self._printer = printer
         self._webhooks = webhooks
 
     async def CreatePaymentMethod(
@@ -65,13 +69,13 @@ class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
         self, request: pb.AuthorizePaymentRequest, context: Context
     ) -> pb.AuthorizePaymentResponse:
         payment = await self._cashier.authorize(
-            UUID(request.order_id), request.user_id, _money(request.amount), request.payment_method
+            UUID(request.order_id), request.user_id, money_of(request.amount), request.payment_method
         )
-        return pb.AuthorizePaymentResponse(payment=_message(payment))
+        return pb.AuthorizePaymentResponse(payment=payment_message(payment))
 
     async def CapturePayment(self, request: pb.CapturePaymentRequest, context: Context) -> pb.CapturePaymentResponse:
-        payment = await self._cashier.capture(UUID(request.order_id))
-        return pb.CapturePaymentResponse(payment=_message(payment))
+        payment = await self._cashier.capture(UUID(request.order_id), bill_of(request))
+        return pb.CapturePaymentResponse(payment=payment_message(payment))
 
     async def VoidPayment(self, request: pb.VoidPaymentRequest, context: Context) -> pb.VoidPaymentResponse:
         await self._cashier.void(UUID(request.order_id))
@@ -79,23 +83,23 @@ class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
 
     async def RefundPayment(self, request: pb.RefundPaymentRequest, context: Context) -> pb.RefundPaymentResponse:
         payment = await self._cashier.refund(UUID(request.order_id))
-        return pb.RefundPaymentResponse(payment=_message(payment))
+        return pb.RefundPaymentResponse(payment=payment_message(payment))
 
     async def RefundPart(self, request: pb.RefundPartRequest, context: Context) -> pb.RefundPartResponse:
-        order_id, amount = UUID(request.order_id), _money(request.amount)
+        order_id, amount = UUID(request.order_id), money_of(request.amount)
         payment = await self._find(order_id)
         if payment.amount.currency != amount.currency:
             raise InvalidFields(Violation("amount.currencyCode", f"must be {payment.amount.currency}"))
         request_id = request.request_id or str(uuid4())
         refund = Refund.asked_by(payment.payment_id, caller().subject, request_id, amount.minor)
         payment = await self._cashier.refund_part(order_id, refund)
-        return pb.RefundPartResponse(payment=_message(payment))
+        return pb.RefundPartResponse(payment=payment_message(payment))
 
     async def GetPayment(self, request: pb.GetPaymentRequest, context: Context) -> pb.GetPaymentResponse:
         payment, identity = await self._find(UUID(request.order_id)), caller()
         if identity.subject != payment.user_id and _ADMIN not in identity.roles:
             raise PaymentNotFound(payment.order_id)
-        return pb.GetPaymentResponse(payment=_message(payment))
+        return pb.GetPaymentResponse(payment=payment_message(payment))
 
     async def ListPayments(self, request: pb.ListPaymentsRequest, context: Context) -> pb.ListPaymentsResponse:
         size = request.page_size or PAGE_SIZE
@@ -105,7 +109,7 @@ class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
         if len(payments) > size:
             last = payments[size - 1]
             token = paging.encode(_PAGES, last.create_time, last.payment_id)
-        return pb.ListPaymentsResponse(payments=map(_message, payments[:size]), next_page_token=token)
+        return pb.ListPaymentsResponse(payments=map(payment_message, payments[:size]), next_page_token=token)
 
     async def HandleStripeWebhook(
         self, request: pb.HandleStripeWebhookRequest, context: Context
@@ -119,38 +123,46 @@ class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
                 await store.nudge(tx, reference)
         return pb.HandleStripeWebhookResponse()
 
+    async def GetInvoice(self, request: pb.GetInvoiceRequest, context: Context) -> pb.GetInvoiceResponse:
+        return pb.GetInvoiceResponse(invoice=invoice_message(await self._find_invoice(request.invoice_number)))
+
+    async def ListInvoices(self, request: pb.ListInvoicesRequest, context: Context) -> pb.ListInvoicesResponse:
+        size, user_id = request.page_size or INVOICES_PAGE_SIZE, caller().subject
+        scope, after = f"invoices of {user_id} {request.order_id}", None
+        if request.page_token:
+            after = InvoiceNumber(*paging.decode(request.page_token, scope, _YEAR, _ORDINAL))
+        order_id = UUID(request.order_id) if request.order_id else None
+        found = await invoice_store.list_of_user(self._database, user_id, size + 1, order_id=order_id, after=after)
+        token = paging.encode(scope, *found[size - 1].number) if len(found) > size else ""
+        return pb.ListInvoicesResponse(invoices=map(invoice_message, found[:size]), next_page_token=token)
+
+    async def SearchInvoices(self, request: pb.SearchInvoicesRequest, context: Context) -> pb.SearchInvoicesResponse:
+        size, scope = request.page_size or PAGE_SIZE, f"invoices of year {request.year}"
+        year, after = request.year or year_of(datetime.now(UTC)), 0
+        if request.page_token:  # which stays in the year it began in
+            year, after = paging.decode(request.page_token, scope, _YEAR, _ORDINAL)
+        found = await invoice_store.list_of_year(self._database, year, size + 1, after=after)
+        token = paging.encode(scope, *found[size - 1].number) if len(found) > size else ""
+        return pb.SearchInvoicesResponse(invoices=map(invoice_message, found[:size]), next_page_token=token)
+
+    async def DownloadInvoice(self, request: pb.DownloadInvoiceRequest, context: Context) -> HttpBody:
+        invoice = await self._find_invoice(request.invoice_number)
+        data = await self._printer.print(invoice)
+        name = f"{invoice.kind}-{invoice.number}.pdf".replace("_", "-")
+        await context.send_initial_metadata((("content-disposition", f'attachment; filename="{name}"'),))
+        return HttpBody(content_type="application/pdf", data=data)
+
+    async def _find_invoice(self, number: str) -> Invoice:
+        """Return what the caller may see. Raises InvoiceNotFound."""
+        parsed, identity = InvoiceNumber.parse(number), caller()
+        invoice = await invoice_store.find_invoice(self._database, parsed) if parsed else None
+        if invoice is None or (identity.subject != invoice.user_id and _ADMIN not in identity.roles):
+            raise InvoiceNotFound(number)
+        return invoice
+
     async def _find(self, order_id: UUID) -> Payment:
         """Return what was asked for, and not the mere note that an order is off. Raises PaymentNotFound."""
         payment = await store.find_payment(self._database, order_id)
         if payment is None or payment.is_closed_door:
             raise PaymentNotFound(order_id)
         return payment
-
-
-def _message(payment: Payment) -> pb.Payment:
-    return pb.Payment(
-        payment_id=str(payment.payment_id),
-        order_id=str(payment.order_id),
-        user_id=payment.user_id,
-        state=_STATES[payment.state],
-        amount=message_of(payment.amount),
-        refunded=message_of(Money(payment.amount.currency, payment.refunded_minor)),
-        decline_code=payment.decline_code,
-        create_time=_timestamp(payment.create_time),
-        update_time=_timestamp(payment.update_time),
-    )
-
-
-def _money(amount: MoneyMessage) -> Money:
-    """Raises InvalidFields where no provider could move exactly that."""
-    try:
-        return Money.of(amount.currency_code, amount.units, amount.nanos)
-    except NotPayable:
-        violation = Violation("amount.nanos", "must be a whole number of the currency's smallest unit")
-        raise InvalidFields(violation) from None
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

@@ -36,6 +36,7 @@ __all__ = [
     "find_payment",
     "find_refund",
     "list_page",
+    "lock_payment",
     "name_payment",
     "nudge",
     "open_payment",
@@ -115,6 +116,11 @@ async def list_page(database: Database, limit: int, after: tuple[Any, ...] | Non
     else:
         rows = await database.fetch_all(_NEXT_PAGE, limit=limit, create_time=after[0], payment_id=after[1])
     return [_payment(row) for row in rows]
+
+
+async def lock_payment(tx: Transaction, order_id: UUID) -> Payment:
+    """Read a payment that exists, and hold its row until the transaction ends."""
+    return _payment(await tx.one(select(*_PAYMENT).where(payments.c.order_id == order_id).with_for_update()))
 
 
 async def open_payment(tx: Transaction, payment: Payment, claim: Claim) -> bool:

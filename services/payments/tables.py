@@ -1,4 +1,4 @@
-"""The schema of payments. Nothing of a card, not even its token, is in it."""
+"""The schema of payments and invoices. Nothing of a card, not even its token, is in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -19,8 +20,9 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["ORDER_UNIQUE", "metadata", "payments", "refunds"]
+__all__ = ["ORDER_UNIQUE", "bills", "invoice_numbers", "invoices", "metadata", "payments", "refunds"]
 
 ORDER_UNIQUE: Final = "payments_order_unique"
 
@@ -83,4 +85,55 @@ refunds = Table(
     CheckConstraint("state in ('pending', 'done', 'refused')", name="refunds_state"),
     CheckConstraint("amount_minor > 0", name="refunds_amount"),
     Index("refunds_by_payment", "payment_id"),
+)
+
+# What a capture that is under way is for. Personal: it is deleted when the invoice, which says it for ever, is issued,
+# and when no money will be taken.
+bills = Table(
+    "bills",
+    metadata,
+    Column("order_id", Uuid, ForeignKey(payments.c.order_id, name="bills_order"), primary_key=True),
+    Column("content", JSONB, nullable=False),
+)
+
+# Rows never change and are never deleted: a trigger refuses it.
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("order_id", Uuid, ForeignKey(payments.c.order_id, name="invoices_order"), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("issue_time", DateTime(timezone=True), nullable=False),
+    Column("corrects_year", Integer),
+    Column("corrects_ordinal", Integer),
+    Column("currency", Text, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    # Who sells: lines of text.
+    Column("seller", JSONB, nullable=False),
+    # Who buys what.
+    Column("content", JSONB, nullable=False),
+    ForeignKeyConstraint(
+        ["corrects_year", "corrects_ordinal"], ["invoices.year", "invoices.ordinal"], name="invoices_corrects"
+    ),
+    CheckConstraint("kind in ('invoice', 'credit_note')", name="invoices_kind"),
+    CheckConstraint(
+        "(kind = 'credit_note') = (corrects_year is not null) and (corrects_year is null) = (corrects_ordinal is null)",
+        name="invoices_credit_note",
+    ),
+    CheckConstraint("ordinal > 0", name="invoices_ordinal"),
+    CheckConstraint("total_minor > 0", name="invoices_total"),
+    Index("invoices_by_order", "order_id"),
+    Index("invoices_by_user", "user_id", "year", "ordinal"),
+)
+Index("invoices_order_unique", invoices.c.order_id, unique=True, postgresql_where=invoices.c.kind == "invoice")
+
+# The last number of each year. Its row is what makes numbers without gaps: see `invoice_store`.
+invoice_numbers = Table(
+    "invoice_numbers",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("last_ordinal", Integer, nullable=False),
+    Column("last_issue_time", DateTime(timezone=True), nullable=False),
 )

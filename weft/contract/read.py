@@ -80,8 +80,10 @@ class _Place:
         )
 
     def comment(self) -> str:
+        """Return what is said of it for readers; a line for buf's linter isn't."""
         location = self._location()
-        return location.leading_comments.strip() if location else ""
+        lines = location.leading_comments.splitlines() if location else []
+        return "\n".join(line for line in lines if not line.strip().startswith("buf:lint:")).strip()
 
     def _location(self) -> descriptor_pb2.SourceCodeInfo.Location | None:
         return next((at for at in self.file.source_code_info.location if tuple(at.path) == self.path), None)

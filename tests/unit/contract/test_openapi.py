@@ -41,6 +41,7 @@ service KitchenService {
     option (mesh.v1.method) = {access: ACCESS_PUBLIC timeout: {nanos: 500000000}};
   }
   // Cooks a dish.
+  // buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
   rpc CreateDish(CreateDishRequest) returns (Dish) {
     option (google.api.http) = {post: "/v1/menus/{menu_id}/dishes" body: "*"};
     option (mesh.v1.method) = {
@@ -178,6 +179,12 @@ def test_comments_become_summary_and_description(document: Any) -> None:
 
     assert operation["summary"] == "Returns a dish"
     assert operation["description"] == "Returns a dish. Fails with NOT_FOUND when there is none."
+
+
+def test_a_comment_for_the_linter_is_not_shown(document: Any) -> None:
+    operation = document["paths"]["/v1/menus/{menuId}/dishes"]["post"]
+
+    assert operation["description"] == "Cooks a dish."
 
 
 def test_fields_outside_path_and_body_are_query_parameters(document: Any) -> None:

@@ -9,11 +9,13 @@ import pytest
 from google.type.money_pb2 import Money as MoneyMessage
 from shop.catalog.v1 import catalog_pb2
 from shop.inventory.v1 import inventory_pb2
+from shop.payments.v1 import payments_pb2
 from shop.shipping.v1 import shipping_pb2
 from shop.users.v1 import users_pb2
 
 from services.orders.domain import Offer, Order, first
 from services.orders.events import Address, Line, Placed
+from services.orders.messages import address_message
 from services.orders.money import Money
 from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
 from services.orders.refusals import (
@@ -152,12 +154,28 @@ def order(*quantities: int) -> Order:
     return first(UUID(int=9), Placed(user_id="ada", lines=tuple(lines), destination=HOME), now=NOW)
 
 
+async def test_money_is_taken_for_what_was_bought_by_whom_it_is_sent_to() -> None:
+    peer = peers(payments_pb2.CapturePaymentResponse())
+
+    await Payments(peer).capture(order(1, 3), HOME, "r")
+
+    [request] = peer.requests
+    assert (request.order_id, request.request_id) == (str(UUID(int=9)), "r")
+    assert [(line.sku, line.name, line.quantity, line.total.units) for line in request.lines] == [
+        ("SKU-0", "Thing", 1, 2),
+        ("SKU-1", "Thing", 3, 6),
+    ]
+    assert request.buyer == address_message(HOME)
+    assert not request.HasField("shipping")
+    assert list(request.taxes) == []
+
+
 CALLS: list[Callable[[Any], Awaitable[Any]]] = [
     lambda peer: Inventory(peer).reserve(order(1), "r"),
     lambda peer: Inventory(peer).release(MUG, "r"),
     lambda peer: Inventory(peer).commit(MUG, "r"),
     lambda peer: Payments(peer).authorize(order(1), "pm_1", "r"),
-    lambda peer: Payments(peer).capture(MUG, "r"),
+    lambda peer: Payments(peer).capture(order(1), HOME, "r"),
     lambda peer: Payments(peer).void(MUG, "r"),
     lambda peer: Payments(peer).refund(MUG, "r"),
     lambda peer: Shipping(peer).schedule(order(1), HOME, "r"),

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from shop.payments.v1 import payments_pb2 as shop_dot_payments_dot_v1_dot_payments__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -81,6 +82,26 @@ class PaymentsServiceStub:
                 request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.HandleStripeWebhookRequest.SerializeToString,
                 response_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.HandleStripeWebhookResponse.FromString,
                 _registered_method=True)
+        self.GetInvoice = channel.unary_unary(
+                '/shop.payments.v1.PaymentsService/GetInvoice',
+                request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.GetInvoiceRequest.SerializeToString,
+                response_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.GetInvoiceResponse.FromString,
+                _registered_method=True)
+        self.ListInvoices = channel.unary_unary(
+                '/shop.payments.v1.PaymentsService/ListInvoices',
+                request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.ListInvoicesRequest.SerializeToString,
+                response_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.ListInvoicesResponse.FromString,
+                _registered_method=True)
+        self.SearchInvoices = channel.unary_unary(
+                '/shop.payments.v1.PaymentsService/SearchInvoices',
+                request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.SearchInvoicesRequest.SerializeToString,
+                response_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.SearchInvoicesResponse.FromString,
+                _registered_method=True)
+        self.DownloadInvoice = channel.unary_unary(
+                '/shop.payments.v1.PaymentsService/DownloadInvoice',
+                request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.DownloadInvoiceRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class PaymentsServiceServicer:
@@ -107,9 +128,9 @@ class PaymentsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CapturePayment(self, request, context):
-        """Takes the money that is held. Idempotent.
-        Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, and with
-        UNAVAILABLE / PAYMENT_UNCERTAIN.
+        """Takes the money that is held, and issues the invoice in the same moment. Idempotent.
+        Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, with
+        INVALID_ARGUMENT / INVOICE_DIFFERS when lines and shipping don't sum to what is held, and with UNAVAILABLE / PAYMENT_UNCERTAIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +184,37 @@ class PaymentsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetInvoice(self, request, context):
+        """Returns an invoice or credit note of the caller's, anybody's for an administrator. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvoices(self, request, context):
+        """Lists the caller's invoices and credit notes, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchInvoices(self, request, context):
+        """Lists everybody's invoices and credit notes by number, as the tax office reads them: none is missing, none is there twice.
+        Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadInvoice(self, request, context):
+        """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -210,6 +262,26 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.HandleStripeWebhook,
                     request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.HandleStripeWebhookRequest.FromString,
                     response_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.HandleStripeWebhookResponse.SerializeToString,
+            ),
+            'GetInvoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInvoice,
+                    request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.GetInvoiceRequest.FromString,
+                    response_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.GetInvoiceResponse.SerializeToString,
+            ),
+            'ListInvoices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvoices,
+                    request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.ListInvoicesRequest.FromString,
+                    response_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.ListInvoicesResponse.SerializeToString,
+            ),
+            'SearchInvoices': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchInvoices,
+                    request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.SearchInvoicesRequest.FromString,
+                    response_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.SearchInvoicesResponse.SerializeToString,
+            ),
+            'DownloadInvoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DownloadInvoice,
+                    request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.DownloadInvoiceRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -457,6 +529,114 @@ class PaymentsService:
             '/shop.payments.v1.PaymentsService/HandleStripeWebhook',
             shop_dot_payments_dot_v1_dot_payments__pb2.HandleStripeWebhookRequest.SerializeToString,
             shop_dot_payments_dot_v1_dot_payments__pb2.HandleStripeWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.payments.v1.PaymentsService/GetInvoice',
+            shop_dot_payments_dot_v1_dot_payments__pb2.GetInvoiceRequest.SerializeToString,
+            shop_dot_payments_dot_v1_dot_payments__pb2.GetInvoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvoices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.payments.v1.PaymentsService/ListInvoices',
+            shop_dot_payments_dot_v1_dot_payments__pb2.ListInvoicesRequest.SerializeToString,
+            shop_dot_payments_dot_v1_dot_payments__pb2.ListInvoicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchInvoices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.payments.v1.PaymentsService/SearchInvoices',
+            shop_dot_payments_dot_v1_dot_payments__pb2.SearchInvoicesRequest.SerializeToString,
+            shop_dot_payments_dot_v1_dot_payments__pb2.SearchInvoicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.payments.v1.PaymentsService/DownloadInvoice',
+            shop_dot_payments_dot_v1_dot_payments__pb2.DownloadInvoiceRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

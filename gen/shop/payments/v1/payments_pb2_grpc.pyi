@@ -4,6 +4,7 @@ isort:skip_file
 The money of orders."""
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from shop.payments.v1 import payments_pb2 as _payments_pb2
 import abc as _abc_1
@@ -46,9 +47,9 @@ class PaymentsServiceStub:
     UNAVAILABLE / PAYMENT_UNCERTAIN when the provider neither answers nor can be asked: a repeat asks again.
     """
     CapturePayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CapturePaymentRequest, _payments_pb2.CapturePaymentResponse]
-    """Takes the money that is held. Idempotent.
-    Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, and with
-    UNAVAILABLE / PAYMENT_UNCERTAIN.
+    """Takes the money that is held, and issues the invoice in the same moment. Idempotent.
+    Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, with
+    INVALID_ARGUMENT / INVOICE_DIFFERS when lines and shipping don't sum to what is held, and with UNAVAILABLE / PAYMENT_UNCERTAIN.
     """
     VoidPayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.VoidPaymentRequest, _payments_pb2.VoidPaymentResponse]
     """Lets the money go that is held. Idempotent; for an order without a payment it sees to it that none can be authorised any more,
@@ -72,6 +73,19 @@ class PaymentsServiceStub:
     """Takes a webhook of Stripe's, signed as Stripe signs. What it says is not believed but asked for. Repeats change nothing.
     Fails with UNAUTHENTICATED / SIGNATURE_INVALID, and with FAILED_PRECONDITION / PROVIDER_NOT_STRIPE where another provider is in use.
     """
+    GetInvoice: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetInvoiceRequest, _payments_pb2.GetInvoiceResponse]
+    """Returns an invoice or credit note of the caller's, anybody's for an administrator. Fails with NOT_FOUND / INVOICE_NOT_FOUND."""
+    ListInvoices: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListInvoicesRequest, _payments_pb2.ListInvoicesResponse]
+    """Lists the caller's invoices and credit notes, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    SearchInvoices: _grpc.UnaryUnaryMultiCallable[_payments_pb2.SearchInvoicesRequest, _payments_pb2.SearchInvoicesResponse]
+    """Lists everybody's invoices and credit notes by number, as the tax office reads them: none is missing, none is there twice.
+    Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+    """
+    DownloadInvoice: _grpc.UnaryUnaryMultiCallable[_payments_pb2.DownloadInvoiceRequest, _httpbody_pb2.HttpBody]
+    """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
 
 @_typing.type_check_only
 class PaymentsServiceAsyncStub(PaymentsServiceStub):
@@ -91,9 +105,9 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     UNAVAILABLE / PAYMENT_UNCERTAIN when the provider neither answers nor can be asked: a repeat asks again.
     """
     CapturePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.CapturePaymentRequest, _payments_pb2.CapturePaymentResponse]  # type: ignore[assignment]
-    """Takes the money that is held. Idempotent.
-    Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, and with
-    UNAVAILABLE / PAYMENT_UNCERTAIN.
+    """Takes the money that is held, and issues the invoice in the same moment. Idempotent.
+    Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, with
+    INVALID_ARGUMENT / INVOICE_DIFFERS when lines and shipping don't sum to what is held, and with UNAVAILABLE / PAYMENT_UNCERTAIN.
     """
     VoidPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.VoidPaymentRequest, _payments_pb2.VoidPaymentResponse]  # type: ignore[assignment]
     """Lets the money go that is held. Idempotent; for an order without a payment it sees to it that none can be authorised any more,
@@ -116,6 +130,19 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     HandleStripeWebhook: _aio.UnaryUnaryMultiCallable[_payments_pb2.HandleStripeWebhookRequest, _payments_pb2.HandleStripeWebhookResponse]  # type: ignore[assignment]
     """Takes a webhook of Stripe's, signed as Stripe signs. What it says is not believed but asked for. Repeats change nothing.
     Fails with UNAUTHENTICATED / SIGNATURE_INVALID, and with FAILED_PRECONDITION / PROVIDER_NOT_STRIPE where another provider is in use.
+    """
+    GetInvoice: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetInvoiceRequest, _payments_pb2.GetInvoiceResponse]  # type: ignore[assignment]
+    """Returns an invoice or credit note of the caller's, anybody's for an administrator. Fails with NOT_FOUND / INVOICE_NOT_FOUND."""
+    ListInvoices: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListInvoicesRequest, _payments_pb2.ListInvoicesResponse]  # type: ignore[assignment]
+    """Lists the caller's invoices and credit notes, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    SearchInvoices: _aio.UnaryUnaryMultiCallable[_payments_pb2.SearchInvoicesRequest, _payments_pb2.SearchInvoicesResponse]  # type: ignore[assignment]
+    """Lists everybody's invoices and credit notes by number, as the tax office reads them: none is missing, none is there twice.
+    Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+    """
+    DownloadInvoice: _aio.UnaryUnaryMultiCallable[_payments_pb2.DownloadInvoiceRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -151,9 +178,9 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_pb2.CapturePaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.CapturePaymentResponse, _abc.Awaitable[_payments_pb2.CapturePaymentResponse]]:
-        """Takes the money that is held. Idempotent.
-        Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, and with
-        UNAVAILABLE / PAYMENT_UNCERTAIN.
+        """Takes the money that is held, and issues the invoice in the same moment. Idempotent.
+        Fails with NOT_FOUND / PAYMENT_NOT_FOUND, with FAILED_PRECONDITION / PAYMENT_CLOSED when it was declined or voided, with
+        INVALID_ARGUMENT / INVOICE_DIFFERS when lines and shipping don't sum to what is held, and with UNAVAILABLE / PAYMENT_UNCERTAIN.
         """
 
     @_abc_1.abstractmethod
@@ -212,6 +239,43 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payments_pb2.HandleStripeWebhookResponse, _abc.Awaitable[_payments_pb2.HandleStripeWebhookResponse]]:
         """Takes a webhook of Stripe's, signed as Stripe signs. What it says is not believed but asked for. Repeats change nothing.
         Fails with UNAUTHENTICATED / SIGNATURE_INVALID, and with FAILED_PRECONDITION / PROVIDER_NOT_STRIPE where another provider is in use.
+        """
+
+    @_abc_1.abstractmethod
+    def GetInvoice(
+        self,
+        request: _payments_pb2.GetInvoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.GetInvoiceResponse, _abc.Awaitable[_payments_pb2.GetInvoiceResponse]]:
+        """Returns an invoice or credit note of the caller's, anybody's for an administrator. Fails with NOT_FOUND / INVOICE_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListInvoices(
+        self,
+        request: _payments_pb2.ListInvoicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ListInvoicesResponse, _abc.Awaitable[_payments_pb2.ListInvoicesResponse]]:
+        """Lists the caller's invoices and credit notes, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+
+    @_abc_1.abstractmethod
+    def SearchInvoices(
+        self,
+        request: _payments_pb2.SearchInvoicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.SearchInvoicesResponse, _abc.Awaitable[_payments_pb2.SearchInvoicesResponse]]:
+        """Lists everybody's invoices and credit notes by number, as the tax office reads them: none is missing, none is there twice.
+        Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadInvoice(
+        self,
+        request: _payments_pb2.DownloadInvoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,9 +16,11 @@ from shop.payments.v1 import payments_pb2_grpc
 from sqlalchemy import text
 
 from services.payments.cashier import Cashier
+from services.payments.printing import Printer
 from services.payments.servicer import PaymentsServicer, Webhooks
 from services.payments.simulated import SimulatedProvider
 from tests.mesh.services.calls import KEY, Calls, euros
+from tests.mesh.services.payments.requests import capture
 from weft.events import Outbox
 from weft.testing import TestServer, serving
 
@@ -37,6 +39,9 @@ ROOT = Path(__file__).resolve().parents[4]
 NAME = "shop.payments.v1.PaymentsService"
 MARGIN_S = 0.3
 """Of claims: a test does not want to wait for long until one has expired."""
+
+
+SELLER = ("Weft Shop Ltd", "1 Loom Street, Manchester")
 
 
 class Simulator:
@@ -130,7 +135,7 @@ class Payments:
     async def captured(self, amount: str = "14.50") -> str:
         """Have an order's money taken; return the order's id."""
         order_id = await self.authorized(amount)
-        await self.orders.CapturePayment(pb.CapturePaymentRequest(order_id=order_id))
+        await self.orders.CapturePayment(capture(order_id, amount))
         return order_id
 
     async def get(self, order_id: str) -> Any:
@@ -176,17 +181,18 @@ async def replica(
     user_id: str | None = None,
 ) -> AsyncIterator[Payments]:
     """Serve payments with *provider*. Nothing settles by itself: tests say when."""
-    cashier = Cashier(database, provider, Outbox("payments"), margin_s=MARGIN_S)
-    servicer = PaymentsServicer(database, cashier, webhooks=webhooks)
-    async with serving({NAME: servicer}, database=database, key=KEY, tracing=tracing) as server:
-        yield Payments(
-            server=server,
-            database=database,
-            cashier=cashier,
-            provider=provider,
-            user_id=user_id or str(uuid4()),
-        )
-        await cashier.finish()
+    cashier = Cashier(database, provider, Outbox("payments"), seller=SELLER, margin_s=MARGIN_S)
+    with Printer() as printer:
+        servicer = PaymentsServicer(database, cashier, printer, webhooks=webhooks)
+        async with serving({NAME: servicer}, database=database, key=KEY, tracing=tracing) as server:
+            yield Payments(
+                server=server,
+                database=database,
+                cashier=cashier,
+                provider=provider,
+                user_id=user_id or str(uuid4()),
+            )
+            await cashier.finish()
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from services.chores import chore
 from services.payments.cashier import Cashier
+from services.payments.messages import bill_of
 from services.payments.money import Money
 from services.payments.provider import ProviderUncertain
 from tests.mesh.services.calls import outcome
@@ -60,7 +61,7 @@ async def test_a_claim_of_a_dead_replica_runs_out_by_itself(payments: Payments, 
         await asyncio.Event().wait()
 
     tap.before = die
-    task = asyncio.create_task(dead.capture(UUID(order_id)))
+    task = asyncio.create_task(dead.capture(UUID(order_id), bill_of(capture(order_id))))
     while not tap.calls:
         await asyncio.sleep(0.01)
 
@@ -257,6 +258,7 @@ def one_shot(database: str, provider: str, order_id: str, user_id: str) -> subpr
 import asyncio, sys, uuid
 from services.chores import chore
 from services.payments.cashier import Cashier
+from services.payments.messages import bill_of
 from services.payments.money import Money
 from services.payments.simulated import SimulatedProvider
 from weft.data import Database

@@ -21,10 +21,12 @@ from services.payments import store
 from services.payments.stripe import StripeProvider
 from services.payments.tables import metadata
 from tests.mesh.services.calls import KEY, Calls, euros, refusal
+from tests.mesh.services.payments.requests import capture
 from tests.mesh.services.payments.stripe_stand_in import API_KEY, WEBHOOK_SECRET, StripeStandIn
 from tests.mesh.services.test_statements import filled, plan
 from weft.client import Peers
 from weft.config import ConfigError
+from weft.data import Database
 from weft.events import Outbox
 from weft.server import Parts, Runtime
 from weft.telemetry import Tracing
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from tests.mesh.services.payments.parts import Simulator
-    from weft.data import Database
 
 URL = {"PAYMENTS_PROVIDER_URL": "http://127.0.0.1:1"}
 STRIPE = {"PAYMENTS_STRIPE_KEY_FILE": "key", "PAYMENTS_STRIPE_WEBHOOK_SECRET_FILE": "secret"}
@@ -62,14 +63,17 @@ async def _empty_url(empty_database: Callable[[str], Awaitable[Database]], datab
     return database_url("payments")
 
 
-async def authorize(parts: Parts, payment_method: str) -> None:
+async def authorize(parts: Parts, payment_method: str, *, and_capture: bool = False) -> None:
     async with serving(parts.servicers, database=parts.database, key=KEY) as server:
         orders = Calls(payments_pb2_grpc.PaymentsServiceStub(server.channel), server.service_token("orders"))
+        order_id = str(uuid4())
         await orders.AuthorizePayment(
             pb.AuthorizePaymentRequest(
-                order_id=str(uuid4()), user_id="ada", amount=euros("14.50"), payment_method=payment_method
+                order_id=order_id, user_id="ada", amount=euros("14.50"), payment_method=payment_method
             )
         )
+        if and_capture:
+            await orders.CapturePayment(capture(order_id))
 
 
 async def test_money_moves_through_the_simulated_provider(empty_url: str, simulator: Simulator) -> None:
@@ -77,6 +81,16 @@ async def test_money_moves_through_the_simulated_provider(empty_url: str, simula
         await authorize(parts, "pm_test_accepted")
 
         assert len(parts.background) == 1
+
+
+async def test_invoices_are_issued_in_the_name_that_is_set(empty_url: str, simulator: Simulator) -> None:
+    env = {"PAYMENTS_PROVIDER_URL": simulator.url, "PAYMENTS_SELLER": "Weft Shop Ltd; 1 Loom Street ;VAT GB 1"}
+    async with built(empty_url, env) as parts:
+        await authorize(parts, "pm_test_accepted", and_capture=True)
+
+    async with Database.open(empty_url) as database, database.transaction() as tx:
+        seller = await tx.scalar(sa.text("select seller from invoices"))
+    assert seller == ["Weft Shop Ltd", "1 Loom Street", "VAT GB 1"]
 
 
 async def test_money_moves_through_stripe_with_secrets_from_files(empty_url: str, tmp_path: Path) -> None:
