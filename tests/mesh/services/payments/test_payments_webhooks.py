@@ -56,7 +56,7 @@ class Shop:
             order_id=order_id, user_id="ada", amount=euros("14"), payment_method="pm_card_visa"
         )
         await orders.AuthorizePayment(request)
-        await orders.CapturePayment(capture(order_id))
+        await orders.CapturePayment(capture(order_id, "14"))
         return order_id
 
     async def send(self, body: bytes, signature: str | None) -> Answer:
