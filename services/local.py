@@ -19,7 +19,7 @@ from weft.security import SigningKey, create_signing_key, write_jwks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["fill", "prepare"]
+__all__ = ["admin_token", "fill", "prepare"]
 
 ADMIN_EMAIL: Final = "admin@example.com"
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
@@ -65,14 +65,23 @@ async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:
     """
     password = _admin_password(state)
     async with aiohttp.ClientSession(gateway_url, timeout=TIMEOUT) as session:
-        credentials = {"email": ADMIN_EMAIL, "password": password}
-        async with session.post("/v1/users:login", json=credentials, raise_for_status=True) as response:
-            token = (await response.json())["tokens"]["accessToken"]
-        session.headers["authorization"] = f"Bearer {token}"
+        session.headers["authorization"] = f"Bearer {await admin_token(session, state)}"
         async with asyncio.TaskGroup() as group:
             for product in PRODUCTS:
                 group.create_task(_offer(session, product))
     return [("admin", f"{ADMIN_EMAIL} / {password}")]
+
+
+async def admin_token(session: aiohttp.ClientSession, state: Path) -> str:
+    """Return an access token of the administrator that `prepare` has made.
+
+    Raises:
+        aiohttp.ClientError: the shop can't be reached, or has another administrator.
+    """
+    credentials = {"email": ADMIN_EMAIL, "password": _admin_password(state)}
+    async with session.post("/v1/users:login", json=credentials, raise_for_status=True) as response:
+        token: str = (await response.json())["tokens"]["accessToken"]
+    return token
 
 
 async def _offer(session: aiohttp.ClientSession, product: Mapping[str, Any]) -> None:

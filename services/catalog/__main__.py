@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from shop.catalog.v1 import catalog_pb2
+from shop.inventory.v1 import events_pb2
 
+from services.catalog.answers import Answers
+from services.catalog.assortment import Assortment
+from services.catalog.availability import Knowledge
+from services.catalog.peers import Inventory
 from services.catalog.servicer import CatalogServicer
 from weft.config import load
 from weft.data import Database
@@ -46,9 +51,22 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         Database.open(runtime.database_url, application_name=runtime.name) as database,
         open_cache(config.cache_url, namespace=runtime.name, database=database, max_entries=CACHED_ANSWERS) as cache,
     ):
-        servicer = CatalogServicer(database, currency=config.currency, cache=cache)
+        answers = Answers(cache)
+        knowledge = Knowledge(database, Inventory(runtime.peers), answers)
+        servicer = CatalogServicer(
+            database,
+            Assortment(database, runtime.outbox, answers),
+            answers,
+            currency=config.currency,
+            is_fresh=knowledge.is_fresh,
+        )
         name = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
-        yield Parts(servicers={name: servicer}, database=database)
+        yield Parts(
+            servicers={name: servicer},
+            database=database,
+            handlers={events_pb2.AvailabilityChanged: knowledge.hear},
+            background=[knowledge.run],
+        )
 
 
 service = Service(name="catalog", build=build, migrations=Path(__file__).with_name("migrations"))

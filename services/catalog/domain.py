@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANGEABLE",
     "Amount",
+    "Availability",
     "CurrencyNotSupported",
     "Image",
     "InvalidFields",
@@ -66,6 +67,14 @@ class InvalidFields(InvalidArgument):
     """A product can't have these values; `violations` lists them all."""
 
 
+class Availability(StrEnum):
+    """Whether a product can be had, as inventory last said."""
+
+    IN_STOCK = "in_stock"
+    LOW = "low"
+    OUT = "out"
+
+
 class Amount(NamedTuple):
     """A sum that is not negative: whole units and nano units in [0, 999,999,999]. Compares as a number does."""
 
@@ -109,6 +118,8 @@ class Product:
     tags: tuple[str, ...] = ()
     create_time: datetime
     update_time: datetime
+    availability: Availability | None = None
+    """None where inventory has said nothing of it."""
 
     @property
     def sort_name(self) -> str:
@@ -116,7 +127,7 @@ class Product:
         return self.name.casefold()
 
     def change(self, values: Mapping[str, Any], *, now: datetime) -> Product:
-        """Return the product with new *values* of the fields in `CHANGEABLE`.
+        """Return the product with new *values* of the fields in `CHANGEABLE`; itself where they are what it has.
 
         Raises:
             InvalidFields: a field that every product has would be empty.
@@ -125,6 +136,8 @@ class Product:
         if empty:
             violations = [Violation(f"product.{name}", "is required") for name in empty]
             raise InvalidFields(f"a product has {', '.join(empty)}", violations=violations)
+        if all(getattr(self, name) == value for name, value in values.items()):
+            return self
         return replace(self, **values, update_time=now)
 
 

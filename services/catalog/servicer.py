@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money as MoneyMessage
 from shop.catalog.v1 import catalog_pb2 as pb
 from shop.catalog.v1 import catalog_pb2_grpc as pb_grpc
 
 from services import paging
-from services.catalog import store
-from services.catalog.domain import (
-    CHANGEABLE,
-    NANOS,
-    Amount,
-    Image,
-    Listing,
-    Money,
-    OrderKey,
-    Product,
-    require_currency,
+from services.catalog import category_store, store
+from services.catalog.answers import Answers
+from services.catalog.domain import CHANGEABLE, NANOS, Listing, OrderKey, Product, require_currency
+from services.catalog.importing import Importer
+from services.catalog.messages import (
+    category_message,
+    category_of,
+    images_of,
+    money_of,
+    product_message,
 )
 from services.masks import changed_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    from google.protobuf.message import Message
-
-    from weft.data import Database, Transaction
-    from weft.data.cache import Cache
+    from services.catalog.assortment import Assortment
+    from weft.data import Database
     from weft.server import Context
 
 __all__ = ["CatalogServicer"]
 
-Request = TypeVar("Request")
-
 PAGE_SIZE: Final = 20
-PRODUCT_TTL_S: Final = 600.0
-LISTS_TTL_S: Final = 300.0
-
-_LISTS: Final = "lists"
-"""The tag of every cached list: any change of a product may change any of them."""
 
 _POSITIONS: Final = {
     OrderKey.NAME: (paging.text, UUID),
@@ -55,33 +43,52 @@ _POSITIONS: Final = {
 
 
 class CatalogServicer(pb_grpc.CatalogServiceServicer):
-    """Translates; see the contract for what each method promises."""
+    """Translates; see the contract for what each method promises.
 
-    def __init__(self, database: Database, *, currency: str = "EUR", cache: Cache | None = None) -> None:
-        self._database = database
+    Args:
+        database: Of the service.
+        assortment: Does what administrators ask for.
+        answers: Keeps what shoppers are answered.
+        currency: ISO 4217 code of all prices.
+        is_fresh: Tells whether what is known of availability may be shown.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        assortment: Assortment,
+        answers: Answers,
+        *,
+        currency: str = "EUR",
+        is_fresh: Callable[[], bool],
+    ) -> None:
+        self._database, self._assortment, self._answers = database, assortment, answers
         self._currency = currency
-        self._cache = cache
+        self._is_fresh = is_fresh
+        self._importer = Importer(assortment, currency=currency)
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
-        if self._cache is None:
-            return await self._get_product(request)
-        tag = request.product_id.lower()
-        cached = await self._cache.get(tag, _bytes(self._get_product, request), ttl_s=PRODUCT_TTL_S, tags=(tag,))
-        return pb.GetProductResponse.FromString(cached)
+        async def make() -> pb.GetProductResponse:
+            product = await store.get_product(self._database, request.product_id)
+            return pb.GetProductResponse(product=product_message(product))
+
+        response = await self._answers.product(request.product_id, make)
+        self._hide_what_is_old([response.product])
+        return response
 
     async def BatchGetProducts(
         self, request: pb.BatchGetProductsRequest, context: Context
     ) -> pb.BatchGetProductsResponse:
         found = await store.find_products(self._database, request.product_ids)
         wanted = (found.get(UUID(product_id)) for product_id in request.product_ids)
-        return pb.BatchGetProductsResponse(products=[_message(product) for product in wanted if product])
+        response = pb.BatchGetProductsResponse(products=[product_message(product) for product in wanted if product])
+        self._hide_what_is_old(response.products)
+        return response
 
     async def ListProducts(self, request: pb.ListProductsRequest, context: Context) -> pb.ListProductsResponse:
-        if self._cache is None:
-            return await self._list_products(request)
-        key = f"list:{request.SerializeToString(deterministic=True).hex()}"
-        cached = await self._cache.get(key, _bytes(self._list_products, request), ttl_s=LISTS_TTL_S, tags=(_LISTS,))
-        return pb.ListProductsResponse.FromString(cached)
+        response = await self._answers.products(request, lambda: self._list_products(request))
+        self._hide_what_is_old(response.products)
+        return response
 
     async def CreateProduct(self, request: pb.CreateProductRequest, context: Context) -> pb.CreateProductResponse:
         given, now = request.product, datetime.now(UTC)
@@ -91,17 +98,14 @@ class CatalogServicer(pb_grpc.CatalogServiceServicer):
             name=given.name,
             description=given.description,
             category=given.category,
-            price=_money(given.price),
-            images=_images(given.images),
+            price=money_of(given.price),
+            images=images_of(given.images),
             tags=tuple(given.tags),
             create_time=now,
             update_time=now,
         )
         require_currency(product.price, self._currency)
-        async with self._database.transaction() as tx:
-            await store.add_product(tx, product)
-            await self._invalidate(tx, product.product_id)
-        return pb.CreateProductResponse(product=_message(product))
+        return pb.CreateProductResponse(product=self._shown(await self._assortment.add(product)))
 
     async def UpdateProduct(self, request: pb.UpdateProductRequest, context: Context) -> pb.UpdateProductResponse:
         given = request.product
@@ -109,8 +113,8 @@ class CatalogServicer(pb_grpc.CatalogServiceServicer):
             "name": given.name,
             "description": given.description,
             "category": given.category,
-            "price": _money(given.price) if given.HasField("price") else None,
-            "images": _images(given.images),
+            "price": money_of(given.price) if given.HasField("price") else None,
+            "images": images_of(given.images),
             "tags": tuple(given.tags),
         }
         populated = [name for name, value in values.items() if value]
@@ -118,22 +122,33 @@ class CatalogServicer(pb_grpc.CatalogServiceServicer):
         changes = {name: values[name] for name in fields}
         if changes.get("price"):
             require_currency(changes["price"], self._currency)
-        async with self._database.transaction() as tx:
-            product = await store.lock_product(tx, UUID(request.product_id))
-            product = product.change(changes, now=datetime.now(UTC))
-            await store.save_product(tx, product)
-            await self._invalidate(tx, product.product_id)
-        return pb.UpdateProductResponse(product=_message(product))
+        product = await self._assortment.change(UUID(request.product_id), changes, now=datetime.now(UTC))
+        return pb.UpdateProductResponse(product=self._shown(product))
 
     async def DeleteProduct(self, request: pb.DeleteProductRequest, context: Context) -> pb.DeleteProductResponse:
-        product_id = UUID(request.product_id)
-        async with self._database.transaction() as tx:
-            await store.take_off_sale(tx, product_id, now=datetime.now(UTC))
-            await self._invalidate(tx, product_id)
+        await self._assortment.withdraw(UUID(request.product_id), now=datetime.now(UTC))
         return pb.DeleteProductResponse()
 
-    async def _get_product(self, request: pb.GetProductRequest) -> pb.GetProductResponse:
-        return pb.GetProductResponse(product=_message(await store.get_product(self._database, request.product_id)))
+    async def ImportProducts(
+        self, requests: AsyncIterator[pb.ImportProductsRequest], context: Context
+    ) -> pb.ImportProductsResponse:
+        return await self._importer.run(requests)
+
+    async def ListCategories(self, request: pb.ListCategoriesRequest, context: Context) -> pb.ListCategoriesResponse:
+        async def make() -> pb.ListCategoriesResponse:
+            tree = await category_store.load_tree(self._database)
+            return pb.ListCategoriesResponse(categories=map(category_message, tree))
+
+        return await self._answers.categories(make)
+
+    async def PutCategory(self, request: pb.PutCategoryRequest, context: Context) -> pb.PutCategoryResponse:
+        category = category_of(request.category)
+        await self._assortment.put_category(category)
+        return pb.PutCategoryResponse(category=category_message(category))
+
+    async def DeleteCategory(self, request: pb.DeleteCategoryRequest, context: Context) -> pb.DeleteCategoryResponse:
+        await self._assortment.remove_category(request.slug)
+        return pb.DeleteCategoryResponse()
 
     async def _list_products(self, request: pb.ListProductsRequest) -> pb.ListProductsResponse:
         listing = Listing.parse(
@@ -152,51 +167,18 @@ class CatalogServicer(pb_grpc.CatalogServiceServicer):
         if len(products) > size:
             token = paging.encode(listing.fingerprint, *listing.position(products[size - 1]))
         return pb.ListProductsResponse(
-            products=map(_message, products[:size]),
+            products=map(product_message, products[:size]),
             next_page_token=token,
             total_size=await store.count(self._database, listing),
         )
 
-    async def _invalidate(self, tx: Transaction, product_id: UUID) -> None:
-        """Have all replicas forget the product, and every list, when *tx* commits."""
-        if self._cache is not None:
-            await self._cache.invalidate(tx, str(product_id), _LISTS)
+    def _shown(self, product: Product) -> pb.Product:
+        message = product_message(product)
+        self._hide_what_is_old([message])
+        return message
 
-
-def _bytes(read: Callable[[Request], Awaitable[Message]], request: Request) -> Callable[[], Awaitable[bytes]]:
-    """Return what reads the answer to *request* for the cache, which keeps bytes."""
-
-    async def load() -> bytes:
-        return (await read(request)).SerializeToString()
-
-    return load
-
-
-def _message(product: Product) -> pb.Product:
-    currency, (units, nanos) = product.price
-    return pb.Product(
-        product_id=str(product.product_id),
-        sku=product.sku,
-        name=product.name,
-        description=product.description,
-        category=product.category,
-        price=MoneyMessage(currency_code=currency, units=units, nanos=nanos),
-        images=[pb.Image(uri=uri, alt_text=alt_text) for uri, alt_text in product.images],
-        tags=product.tags,
-        create_time=_timestamp(product.create_time),
-        update_time=_timestamp(product.update_time),
-    )
-
-
-def _money(message: MoneyMessage) -> Money:
-    return Money(message.currency_code, Amount(message.units, message.nanos))
-
-
-def _images(messages: Iterable[pb.Image]) -> tuple[Image, ...]:
-    return tuple(Image(message.uri, message.alt_text) for message in messages)
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+    def _hide_what_is_old(self, products: Iterable[pb.Product]) -> None:
+        """Let products not show availability that is too old; asked each time, since an answer may have been kept."""
+        if not self._is_fresh():
+            for product in products:
+                product.availability = pb.AVAILABILITY_UNSPECIFIED

@@ -1,4 +1,8 @@
-"""Products as rows. The transaction is the caller's; reads are hot and run outside any."""
+"""Products as rows. The transaction is the caller's; reads are hot and run outside any.
+
+Locks are taken in one order, so that transactions wait for each other and never in a circle: products by SKU, then
+their categories by slug, then SKUs that are new.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from services.catalog.domain import Amount, Image, Listing, Money, OrderKey, Product, ProductNotFound, SkuTaken
-from services.catalog.tables import SKU_UNIQUE, products
+from services.catalog.domain import (
+    Amount,
+    Availability,
+    Image,
+    Listing,
+    Money,
+    OrderKey,
+    Product,
+    ProductNotFound,
+    SkuTaken,
+)
+from services.catalog.tables import SKU_UNIQUE, availability, category_tree, products
 from weft.data import Prepared, UniqueViolation, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -35,13 +49,15 @@ if TYPE_CHECKING:
     from weft.data import Database, Transaction
 
 __all__ = [
-    "add_product",
+    "add_products",
     "count",
+    "find_availability",
     "find_products",
     "get_product",
     "list_page",
     "lock_product",
-    "save_product",
+    "lock_skus",
+    "save_products",
     "take_off_sale",
 ]
 
@@ -58,12 +74,16 @@ _PRODUCT: Final = (
     products.c.tags,
     products.c.create_time,
     products.c.update_time,
+    # Looked up for what is shown and not joined, so that it has no part in how a page is found.
+    select(availability.c.level).where(availability.c.sku == products.c.sku).scalar_subquery().label("availability"),
 )
 _ON_SALE: Final = products.c.delete_time.is_(None)
 _PRICE: Final = (products.c.price_units, products.c.price_nanos)
 
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
-    "category": products.c.category == bindparam("category", type_=Text),
+    "category": products.c.category.in_(
+        select(category_tree.c.slug).where(category_tree.c.ancestor == bindparam("category", type_=Text))
+    ),
     "min_price": tuple_(*_PRICE)
     >= tuple_(bindparam("min_units", type_=BigInteger), bindparam("min_nanos", type_=Integer)),
     "max_price": tuple_(*_PRICE)
@@ -81,6 +101,30 @@ _SORTED_BY: Final = {
 _BY_ID: Final = prepare(select(*_PRODUCT).where(products.c.product_id == bindparam("product_id"), _ON_SALE))
 _BY_IDS: Final = prepare(
     select(*_PRODUCT).where(products.c.product_id == any_(bindparam("product_ids", type_=ARRAY(Uuid))), _ON_SALE)
+)
+
+_LOCK_SKUS: Final = (
+    select(*_PRODUCT, _ON_SALE)
+    .where(products.c.sku == any_(bindparam("skus", type_=ARRAY(Text))))
+    .order_by(products.c.sku)
+    .with_for_update()
+)
+_CHANGING: Final = (
+    "name",
+    "sort_name",
+    "description",
+    "category",
+    "price_currency",
+    "price_units",
+    "price_nanos",
+    "images",
+    "tags",
+    "update_time",
+)
+_SAVE: Final = (
+    update(products)
+    .where(products.c.product_id == bindparam("of_product"))
+    .values({name: bindparam(name) for name in _CHANGING})
 )
 
 
@@ -114,14 +158,23 @@ async def count(database: Database, listing: Listing) -> int:
     return int(row[0])
 
 
-async def add_product(tx: Transaction, product: Product) -> None:
-    """Raises SkuTaken."""
-    row = {"product_id": product.product_id, "sku": product.sku, "create_time": product.create_time}
+async def find_availability(tx: Transaction, sku: str) -> Availability | None:
+    """Return what inventory last said of a SKU."""
+    level = await tx.scalar(select(availability.c.level).where(availability.c.sku == sku))
+    return None if level is None else Availability(level)
+
+
+async def add_products(tx: Transaction, added: Sequence[Product]) -> None:
+    """Raises SkuTaken, for the first of several."""
+    rows = [
+        {"product_id": each.product_id, "sku": each.sku, "create_time": each.create_time} | _changing(each)
+        for each in added
+    ]
     try:
-        await tx.execute(insert(products).values(row | _changing(product)))
+        await tx.execute(insert(products), rows)
     except UniqueViolation as error:
         if error.constraint == SKU_UNIQUE:
-            raise SkuTaken(product.sku) from error
+            raise SkuTaken(added[0].sku) from error
         raise
 
 
@@ -133,19 +186,29 @@ async def lock_product(tx: Transaction, product_id: UUID) -> Product:
     return _product(row)
 
 
-async def save_product(tx: Transaction, product: Product) -> None:
-    await tx.execute(update(products).where(products.c.product_id == product.product_id).values(_changing(product)))
+async def lock_skus(tx: Transaction, skus: Collection[str]) -> dict[str, tuple[Product, bool]]:
+    """Read products that nobody else may change until the transaction ends.
+
+    Returns:
+        SKU -> the product, and whether it is on sale; of those SKUs that have one.
+    """
+    rows = await tx.all(_LOCK_SKUS, {"skus": list(skus)})
+    return {product.sku: (product, row[-1]) for row in rows for product in (_product(row[:-1]),)}
 
 
-async def take_off_sale(tx: Transaction, product_id: UUID, *, now: datetime) -> None:
-    """Take a product off sale; the time of the first time stays. Raises ProductNotFound for one that never was."""
-    changed = await tx.execute(
-        update(products)
-        .where(products.c.product_id == product_id)
-        .values(delete_time=func.coalesce(products.c.delete_time, now))
-    )
-    if not changed:
+async def save_products(tx: Transaction, changed: Sequence[Product]) -> None:
+    """Write products that are locked."""
+    await tx.execute(_SAVE, [{"of_product": each.product_id} | _changing(each) for each in changed])
+
+
+async def take_off_sale(tx: Transaction, product_id: UUID, *, now: datetime) -> str | None:
+    """Take a product off sale; return its SKU, or None where it was off sale. Raises ProductNotFound: it never was."""
+    is_it = products.c.product_id == product_id
+    withdrawn = update(products).where(is_it, _ON_SALE).values(delete_time=now).returning(products.c.sku)
+    sku: str | None = await tx.scalar(withdrawn)
+    if sku is None and await tx.scalar(select(products.c.sku).where(is_it)) is None:
         raise ProductNotFound(product_id)
+    return sku
 
 
 @cache
@@ -186,7 +249,8 @@ def _values(listing: Listing) -> dict[str, Any]:
 
 
 def _product(row: Iterable[Any]) -> Product:
-    product_id, sku, name, description, category, currency, units, nanos, images, tags, create_time, update_time = row
+    product_id, sku, name, description, category, currency, units, nanos, images, tags, *rest = row
+    create_time, update_time, level = rest
     return Product(
         product_id=product_id,
         sku=sku,
@@ -198,11 +262,12 @@ def _product(row: Iterable[Any]) -> Product:
         tags=tuple(tags),
         create_time=create_time,
         update_time=update_time,
+        availability=None if level is None else Availability(level),
     )
 
 
 def _changing(product: Product) -> dict[str, Any]:
-    """Return the columns an update may change."""
+    """Return the columns an update may change: `_CHANGING`."""
     return {
         "name": product.name,
         "sort_name": product.sort_name,

@@ -6,13 +6,16 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
     DateTime,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
@@ -21,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
-__all__ = ["SKU_UNIQUE", "metadata", "products"]
+__all__ = ["SKU_UNIQUE", "availability", "categories", "category_tree", "knowledge", "metadata", "products"]
 
 SKU_UNIQUE: Final = "products_sku_unique"
 SEARCH_TEXT: Final = "name || ' ' || description || ' ' || joined(tags)"
@@ -66,4 +69,54 @@ products = Table(
         postgresql_with={"fastupdate": "off"},
         postgresql_where=_ON_SALE,
     ),
+)
+
+categories = Table(
+    "categories",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    # NULL at the root.
+    Column("parent", Text, ForeignKey("categories.slug", name="categories_parent")),
+    CheckConstraint("parent <> slug", name="categories_parent_is_another"),
+    Index("categories_by_parent", "parent"),
+)
+
+# Each category below each category above it, and below itself: at most eight rows for one. What is below a category is
+# then read from an index however the tree has grown, and products need not be touched when a category moves.
+category_tree = Table(
+    "category_tree",
+    metadata,
+    Column("ancestor", Text, ForeignKey("categories.slug", name="category_tree_ancestor"), nullable=False),
+    Column("slug", Text, ForeignKey("categories.slug", name="category_tree_slug"), nullable=False),
+    PrimaryKeyConstraint("ancestor", "slug", name="category_tree_pkey"),
+    Index("category_tree_by_slug", "slug"),
+)
+
+# What inventory said last of each SKU it knows, also of those that no product has.
+availability = Table(
+    "availability",
+    metadata,
+    # Ordered as inventory's pages are.
+    Column("sku", Text(collation="C"), primary_key=True),
+    Column("level", Text, nullable=False),
+    # Of inventory: what has the greater one is newer, unless inventory was restored.
+    Column("revision", BigInteger, nullable=False),
+    # When we learnt it, by the clock of this database.
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    CheckConstraint("level in ('in_stock', 'low', 'out')", name="availability_level"),
+)
+
+# One row: how old the whole of that is.
+knowledge = Table(
+    "availability_knowledge",
+    metadata,
+    Column("is_only", Boolean, primary_key=True),
+    # When the last complete comparison with inventory began.
+    Column("compare_time", DateTime(timezone=True)),
+    # When the latest event that was heard had happened.
+    Column("event_time", DateTime(timezone=True)),
+    # When a replica set out to compare; NULL when none is at it.
+    Column("claim_time", DateTime(timezone=True)),
+    CheckConstraint("is_only", name="availability_knowledge_is_one"),
 )

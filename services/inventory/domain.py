@@ -18,6 +18,7 @@ __all__ = [
     "ENDED",
     "KEPT",
     "Action",
+    "Availability",
     "Change",
     "DuplicateSkus",
     "InsufficientStock",
@@ -33,6 +34,7 @@ __all__ = [
     "Units",
     "adjustment",
     "apply_changes",
+    "crossed",
     "fallen",
     "require_distinct",
 ]
@@ -153,6 +155,15 @@ def adjustment(sku: str, delta: int, reason: str) -> Change:
     return Change(sku=sku, kind=Kind.ADJUSTED, units=Units(on_hand=delta), reason=reason)
 
 
+class Availability(StrEnum):
+    """How much of a SKU is left, in a word: all that shoppers may know."""
+
+    PLENTY = "plenty"
+    """More than the threshold."""
+    LOW = "low"
+    OUT = "out"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
     """Units of one SKU; none of them negative."""
@@ -160,11 +171,30 @@ class Level:
     sku: str
     units: Units
     low_stock_threshold: int
+    revision: int = 0
+    """Grows each time `availability` changes; 0 until anybody was told of it."""
     update_time: datetime
+
+    @property
+    def availability(self) -> Availability:
+        if self.units.on_hand <= 0:
+            return Availability.OUT
+        return Availability.LOW if self.units.on_hand <= self.low_stock_threshold else Availability.PLENTY
+
+    def become(self, units: Units, threshold: int) -> Level:
+        """Return the level with other *units* and *threshold*, and the next revision where others are to be told."""
+        after = replace(self, units=units, low_stock_threshold=threshold)
+        if self.revision and after.availability is self.availability:
+            return after
+        return replace(after, revision=self.revision + 1)
 
 
 def apply_changes(
-    levels: Mapping[str, Level], changes: Iterable[Change], *, lines: Sequence[Line] = ()
+    levels: Mapping[str, Level],
+    changes: Iterable[Change],
+    *,
+    lines: Sequence[Line] = (),
+    threshold: int | None = None,
 ) -> dict[str, Level]:
     """Return the levels that *changes* leave, by SKU; those of SKUs that they are not about are left out.
 
@@ -172,6 +202,7 @@ def apply_changes(
         levels: Of every SKU in *changes*; one that nobody has stocked has none.
         changes: What is to happen, all at once.
         lines: Of the request, so that a refusal can name them.
+        threshold: New one of all these levels, if it is to change.
 
     Raises:
         InsufficientStock: fewer units would be on hand than none; names every such SKU.
@@ -183,7 +214,16 @@ def apply_changes(
     short = {sku: on_hand[sku] for sku, units in moved.items() if on_hand[sku] + units.on_hand < 0}
     if short:
         raise InsufficientStock(short, lines)
-    return {sku: replace(levels[sku], units=levels[sku].units.plus(units)) for sku, units in moved.items()}
+    return {
+        sku: level.become(level.units.plus(units), level.low_stock_threshold if threshold is None else threshold)
+        for sku, units in moved.items()
+        for level in (levels[sku],)
+    }
+
+
+def crossed(before: Mapping[str, Level], after: Mapping[str, Level]) -> list[Level]:
+    """Return the levels of which others are to be told, by SKU: how much is left has changed by a word."""
+    return [level for sku, level in sorted(after.items()) if level.revision != before[sku].revision]
 
 
 def fallen(before: Mapping[str, Level], after: Mapping[str, Level]) -> list[Level]:

@@ -13,6 +13,7 @@ from shop.inventory.v1 import inventory_pb2_grpc as pb_grpc
 from services import paging
 from services.inventory import store
 from services.inventory.domain import Kind, Level, Line
+from services.inventory.stockroom import LEVELS
 
 if TYPE_CHECKING:
     from services.inventory.stockroom import Stockroom
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["InventoryServicer"]
 
 PAGE_SIZE: Final = 50
+AVAILABILITY_PAGE_SIZE: Final = 1000
 _STOCK_PAGES: Final = "stock"
+_AVAILABILITY_PAGES: Final = "availability"
 _NEWEST: Final = 2**63 - 1
 """More than any change's number."""
 _KINDS: Final = {kind: pb.StockChange.Kind.Value(f"KIND_{kind.name}") for kind in Kind}
@@ -75,6 +78,20 @@ class InventoryServicer(pb_grpc.InventoryServiceServicer):
         entries = await store.list_changes(self._database, request.sku, size + 1, before)
         token = paging.encode(scope, entries[size - 1][0]) if len(entries) > size else ""
         return pb.ListStockChangesResponse(changes=map(_change, entries[:size]), next_page_token=token)
+
+    async def ListAvailability(
+        self, request: pb.ListAvailabilityRequest, context: Context
+    ) -> pb.ListAvailabilityResponse:
+        size, after = request.page_size or AVAILABILITY_PAGE_SIZE, ""
+        if request.page_token:
+            (after,) = paging.decode(request.page_token, _AVAILABILITY_PAGES, paging.text)
+        levels = await store.list_levels(self._database, size + 1, after)
+        token = paging.encode(_AVAILABILITY_PAGES, levels[size - 1].sku) if len(levels) > size else ""
+        return pb.ListAvailabilityResponse(availability=map(_availability, levels[:size]), next_page_token=token)
+
+
+def _availability(level: Level) -> pb.SkuAvailability:
+    return pb.SkuAvailability(sku=level.sku, level=LEVELS[level.availability], revision=level.revision)
 
 
 def _stock(level: Level) -> pb.Stock:

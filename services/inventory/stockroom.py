@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from shop.inventory.v1 import events_pb2
+from shop.inventory.v1 import events_pb2, inventory_pb2
 
 from services.inventory import store
 from services.inventory.domain import (
     KEPT,
     Action,
+    Availability,
     Change,
     Level,
     Line,
@@ -19,6 +20,7 @@ from services.inventory.domain import (
     State,
     adjustment,
     apply_changes,
+    crossed,
     fallen,
     require_distinct,
 )
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 
     from weft.data import Database, Transaction
 
-__all__ = ["Publisher", "Stockroom"]
+__all__ = ["LEVELS", "Publisher", "Stockroom"]
+
+LEVELS: Final = {each: inventory_pb2.StockLevel.Value(f"STOCK_LEVEL_{each.name}") for each in Availability}
+"""As the contract writes them."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +45,8 @@ _log = logging.getLogger(__name__)
 class Publisher(Protocol):
     """Where events go: the service's outbox."""
 
-    async def publish(self, tx: Transaction, event: Message) -> None:
-        """Publish *event* if and when *tx* commits."""
+    async def publish_all(self, tx: Transaction, events: Sequence[Message]) -> None:
+        """Publish *events* if and when *tx* commits."""
 
 
 class Stockroom:
@@ -101,12 +106,12 @@ class Stockroom:
         async with self._database.transaction() as tx:
             await store.add_level(tx, sku)
             before = await store.lock_levels(tx, [sku])
+            change = adjustment(sku, delta, reason)
+            after = apply_changes(before, [change], threshold=threshold)
             if threshold is not None:
                 await store.save_threshold(tx, sku, threshold)
-            change = adjustment(sku, delta, reason)
-            apply_changes(before, [change])
-            await store.record(tx, [change])
-            after = await store.lock_levels(tx, [sku])
+            await store.record(tx, [change], crossed(before, after))
+            after = await store.lock_levels(tx, [sku])  # with its time
             await self._announce(tx, before, after)
             return after[sku]
 
@@ -154,12 +159,20 @@ class Stockroom:
         """Raises InsufficientStock, which names *lines*."""
         before = await store.lock_levels(tx, {change.sku for change in changes})
         after = apply_changes(before, changes, lines=lines)
-        await store.record(tx, changes)
+        await store.record(tx, changes, crossed(before, after))
         await self._announce(tx, before, after)
 
     async def _announce(self, tx: Transaction, before: dict[str, Level], after: dict[str, Level]) -> None:
-        for level in fallen(before, after):
-            event = events_pb2.StockLow(
+        """Tell others what is news to them, in one statement; usually nothing is."""
+        events: list[Message] = [
+            events_pb2.StockLow(
                 sku=level.sku, on_hand=level.units.on_hand, low_stock_threshold=level.low_stock_threshold
             )
-            await self._publisher.publish(tx, event)
+            for level in fallen(before, after)
+        ]
+        events += [
+            events_pb2.AvailabilityChanged(sku=level.sku, level=LEVELS[level.availability], revision=level.revision)
+            for level in crossed(before, after)
+        ]
+        if events:
+            await self._publisher.publish_all(tx, events)

@@ -66,6 +66,7 @@ _LEVEL: Final = (
     stock.c.reserved,
     stock.c.sold,
     stock.c.low_stock_threshold,
+    stock.c.revision,
     stock.c.update_time,
 )
 _RESERVATION: Final = (
@@ -121,6 +122,7 @@ _RECORD: Final = text(
             on_hand = stock.on_hand + total.on_hand,
             reserved = stock.reserved + total.reserved,
             sold = stock.sold + total.sold,
+            revision = stock.revision + CAST(stock.sku = ANY(:crossed) AS int),
             update_time = clock_timestamp()
         FROM total WHERE stock.sku = total.sku
     )
@@ -136,6 +138,7 @@ _RECORD: Final = text(
     bindparam("sold", type_=ARRAY(BigInteger)),
     bindparam("order_ids", type_=ARRAY(Uuid)),
     bindparam("reasons", type_=ARRAY(Text)),
+    bindparam("crossed", type_=ARRAY(Text)),
 )
 
 
@@ -234,8 +237,8 @@ async def save_threshold(tx: Transaction, sku: str, threshold: int) -> None:
     await tx.execute(update(stock).where(stock.c.sku == sku).values(low_stock_threshold=threshold, update_time=_NOW))
 
 
-async def record(tx: Transaction, entries: Sequence[Change]) -> None:
-    """Write *entries* into the ledger and move their units; their levels are locked."""
+async def record(tx: Transaction, entries: Sequence[Change], crossed: Iterable[Level]) -> None:
+    """Write *entries* into the ledger and move their units; those *crossed* get the next revision. All are locked."""
     await tx.execute(
         _RECORD,
         {
@@ -246,14 +249,15 @@ async def record(tx: Transaction, entries: Sequence[Change]) -> None:
             "sold": [entry.units.sold for entry in entries],
             "order_ids": [entry.order_id for entry in entries],
             "reasons": [entry.reason for entry in entries],
+            "crossed": [level.sku for level in crossed],
         },
     )
 
 
 def _level(row: Iterable[Any]) -> Level:
-    sku, on_hand, reserved, sold, threshold, update_time = row
+    sku, on_hand, reserved, sold, threshold, revision, update_time = row
     units = Units(on_hand, reserved, sold)
-    return Level(sku=sku, units=units, low_stock_threshold=threshold, update_time=update_time)
+    return Level(sku=sku, units=units, low_stock_threshold=threshold, revision=revision, update_time=update_time)
 
 
 def _reservation(row: Iterable[Any]) -> Reservation:

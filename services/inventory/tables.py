@@ -19,6 +19,8 @@ stock = Table(
     Column("sold", BigInteger, nullable=False),
     Column("low_stock_threshold", BigInteger, nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
+    # How often what is left has changed by a word; 0 until anybody was told.
+    Column("revision", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("on_hand >= 0", name="stock_on_hand"),
     CheckConstraint("reserved >= 0", name="stock_reserved"),
     CheckConstraint("sold >= 0", name="stock_sold"),

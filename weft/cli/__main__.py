@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from weft.cli.added import run_added
 from weft.cli.arguments import parser
 from weft.cli.project import ProjectError, find_project
 from weft.cli.terminal import Terminal
@@ -43,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv = [f"weft {arguments[0]}", *arguments[1:]]
         runpy.run_module(PROGRAMS[arguments[0]], run_name="__main__")
         return 0
-    options = parser().parse_args(arguments)
     try:
-        return _run(options, find_project(Path.cwd()), Terminal(sys.stdout, os.environ))
+        project = find_project(Path.cwd())
+        options = parser(project, arguments).parse_args(arguments)
+        return _run(options, project, Terminal(sys.stdout, os.environ))
     except ProjectError as error:
         Terminal(sys.stderr, os.environ).fail(str(error))
         return 2
@@ -63,6 +65,8 @@ def _run(options: argparse.Namespace, project: Project, terminal: Terminal) -> i
     from weft.cli.state import State
 
     state = State(options.state.resolve() if options.state is not None else project.root / ".weft")
+    if options.command in project.commands:
+        return run_added(options, state, terminal)
     if options.command == "up":
         return _up(options, project, state, terminal)
     if options.command == "down":

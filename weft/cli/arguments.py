@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
+
+from weft.cli.added import load_added
+from weft.cli.project import ProjectError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Callable, Mapping, Sequence
+
+    from weft.cli.project import Project
 
 __all__ = ["parser", "port_number", "replica_counts"]
 
@@ -38,7 +47,16 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(project: Project | None = None, arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return what reads the command line.
+
+    Args:
+        project: Whose own commands are known too.
+        arguments: That are to be read. One of weft's own commands does without what the project's import.
+
+    Raises:
+        ProjectError: a command of the project is called as one of weft's, or can't be imported.
+    """
     root = argparse.ArgumentParser(prog="weft", description="A service mesh on one machine: start, watch and stop it.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -164,7 +182,23 @@ def parser() -> argparse.ArgumentParser:
 
     for name, summary in (("control", "run a control plane"), ("agent", "run an embedded registry agent")):
         command(name, summary, f"weft {name} --help", has_state=False)
+    if project is not None:
+        _add_those_of(project, arguments, commands.choices, command)
     return root
+
+
+def _add_those_of(
+    project: Project, arguments: Sequence[str], known: Mapping[str, object], command: Callable[..., ArgumentParser]
+) -> None:
+    if taken := project.commands.keys() & known.keys():
+        raise ProjectError(f"[tool.weft.commands] has {', '.join(sorted(taken))}, which weft has itself")
+    if arguments and arguments[0] in known:
+        return
+    for name in project.commands:
+        added = load_added(project, name)
+        of_command = command(name, added.HELP, *added.EXAMPLES)
+        of_command.set_defaults(added=added)
+        added.add_arguments(of_command)
 
 
 def _add_dlq(letters: argparse.ArgumentParser) -> None:

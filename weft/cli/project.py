@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Project", "ProjectError", "find_project"]
@@ -23,12 +24,14 @@ class Project:
         services: package, and folder below the root, whose subfolders with a `__main__.py` are services.
         image: descriptor image, relative to the root; the generated stubs lie beside it.
         local: module with `prepare` and `fill` for a mesh on this machine, if any (`weft.cli.local`).
+        commands: name -> module of what the project adds to `weft` (`weft.cli.added`).
     """
 
     root: Path
     services: str
     image: Path
     local: str | None
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_path(self) -> Path:
@@ -78,7 +81,16 @@ def find_project(start: Path) -> Project:
             continue
         if missing := [key for key in ("services", "image") if not isinstance(table.get(key), str)]:
             raise ProjectError(f"{path}: [tool.weft] does not say {' and '.join(missing)}")
-        return Project(root=folder, services=table["services"], image=Path(table["image"]), local=table.get("local"))
+        commands = table.get("commands", {})
+        if not isinstance(commands, dict) or not all(isinstance(module, str) for module in commands.values()):
+            raise ProjectError(f"{path}: [tool.weft.commands] does not name a module for each command")
+        return Project(
+            root=folder,
+            services=table["services"],
+            image=Path(table["image"]),
+            local=table.get("local"),
+            commands=commands,
+        )
     raise ProjectError(f"no pyproject.toml with a table [tool.weft] in {start} or above")
 
 

@@ -16,6 +16,7 @@ GREEN: Final = "32"
 RED: Final = "31"
 BOLD: Final = "1"
 FAINT: Final = "2"
+BAR_COLUMNS: Final = 30
 
 
 class Terminal:
@@ -61,6 +62,14 @@ class Terminal:
         if self.is_live and names:
             text = f"  waiting for {', '.join(names)}"[: _columns() - 1]
             self.raw(f"\r\x1b[K{self._paint(text, FAINT)}")
+            self._has_waiting_line = True
+
+    def progress(self, share: float, what: str) -> None:
+        """Show on a line that is overwritten how far *what* is, [0, 1]; nothing unless a person watches."""
+        if self.is_live:
+            full = round(share * BAR_COLUMNS)
+            bar = f"[{'#' * full}{'.' * (BAR_COLUMNS - full)}] {share:4.0%}"
+            self.raw(f"\r\x1b[K{f'  {bar}  {what}'[: _columns() - 1]}")
             self._has_waiting_line = True
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:

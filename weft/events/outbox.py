@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from secrets import randbits
@@ -13,7 +13,8 @@ from uuid import UUID
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from mesh.v1 import options_pb2
-from sqlalchemy import LargeBinary, Uuid, bindparam, text
+from sqlalchemy import LargeBinary, Text, Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from weft.call import current_call
 from weft.data import Transaction
@@ -24,15 +25,28 @@ MAX_EVENT_BYTES: Final = 512 * 1024
 """Of an event's message: half of what a broker takes by default, since what it refuses would hold up its subject."""
 MAX_SUBJECT_LENGTH: Final = 255
 
-# One round trip: the turn of a subject is taken before its next sequence is, and held until the transaction has ended,
-# so that in a subject sequences grow in the order of commits. The hash's seed keeps these locks apart from others'.
+# One round trip: the turns of all subjects are taken before the next sequences are, and held until the transaction has
+# ended, so that in a subject sequences grow in the order of commits. They are taken by subject, so that two who publish
+# on the same ones don't wait for each other. The hash's seed keeps these locks apart from others'.
 _ADD: Final = text(
     """
-    WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended(:subject, 16715982)))
+    WITH event AS (
+        SELECT * FROM unnest(:event_ids, :types, :subjects, :messages)
+            WITH ORDINALITY AS event (event_id, type, subject, data, place)
+    ), turn AS MATERIALIZED (
+        SELECT pg_advisory_xact_lock(hashtextextended(subject, 16715982))
+        FROM (SELECT DISTINCT subject FROM event ORDER BY subject) AS waiting
+    )
     INSERT INTO outbox (event_id, type, source, subject, time, traceparent, data)
-    SELECT :event_id, :type, :source, :subject, clock_timestamp(), :traceparent, :data FROM turn
+    SELECT event_id, type, :source, subject, clock_timestamp(), :traceparent, data
+    FROM event, (SELECT count(*) FROM turn) AS turns ORDER BY place
     """
-).bindparams(bindparam("event_id", type_=Uuid), bindparam("data", type_=LargeBinary))
+).bindparams(
+    bindparam("event_ids", type_=ARRAY(Uuid)),
+    bindparam("types", type_=ARRAY(Text)),
+    bindparam("subjects", type_=ARRAY(Text)),
+    bindparam("messages", type_=ARRAY(LargeBinary)),
+)
 
 
 class Outbox:
@@ -56,23 +70,24 @@ class Outbox:
             TypeError: the message is no event: it lacks the option `mesh.v1.event`.
             ValueError: its subject is empty or longer than 255 characters, or it is larger than `MAX_EVENT_BYTES`.
         """
-        kind = _kind(event.DESCRIPTOR)
-        subject = str(getattr(event, kind.subject))
-        data = event.SerializeToString(deterministic=True)
-        if not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
-            raise ValueError(f"{kind.type}.{kind.subject}, its subject, is empty or too long")
-        if len(data) > MAX_EVENT_BYTES:
-            raise ValueError(f"{kind.type} has {len(data)} bytes; {MAX_EVENT_BYTES} are allowed")
+        await self.publish_all(tx, [event])
+
+    async def publish_all(self, tx: Transaction, events: Sequence[Message]) -> None:
+        """Publish *events* in their order, at the cost of one. Raises what `publish` does, and then publishes none."""
+        messages = [_described(event) for event in events]
+        if not messages:
+            return
         call = current_call.get()
+        types, subjects, data = zip(*messages, strict=True)
         await tx.execute(
             _ADD,
             {
-                "event_id": _time_ordered_uuid(),
-                "type": kind.type,
+                "event_ids": [_time_ordered_uuid() for _ in messages],
+                "types": types,
                 "source": self.source,
-                "subject": subject,
+                "subjects": subjects,
                 "traceparent": call.trace.traceparent() if call else "",
-                "data": data,
+                "messages": data,
             },
         )
         tx.after_commit(self._tell)
@@ -90,6 +105,18 @@ class Outbox:
 class _Kind:
     type: str
     subject: str
+
+
+def _described(event: Message) -> tuple[str, str, bytes]:
+    """Return an event's type and subject, and the event as it travels. Raises TypeError, ValueError."""
+    kind = _kind(event.DESCRIPTOR)
+    subject = str(getattr(event, kind.subject))
+    data = event.SerializeToString(deterministic=True)
+    if not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
+        raise ValueError(f"{kind.type}.{kind.subject}, its subject, is empty or too long")
+    if len(data) > MAX_EVENT_BYTES:
+        raise ValueError(f"{kind.type} has {len(data)} bytes; {MAX_EVENT_BYTES} are allowed")
+    return kind.type, subject, data
 
 
 @cache

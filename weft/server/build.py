@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,7 +27,7 @@ from weft.server.streams import EndlessStreams
 from weft.server.validation import compile_validator
 from weft.telemetry import Tracing
 
-__all__ = ["BuiltServer", "build_server", "publishes_events"]
+__all__ = ["BuiltServer", "build_server", "publishes_events", "validator_of"]
 
 _KEEPALIVE: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
@@ -146,6 +147,18 @@ def publishes_events(servicers: Iterable[str]) -> bool:
     return False
 
 
+def validator_of(kind: type[Message]) -> Callable[[Message], None]:
+    """Return what checks a message that comes by another way than as a request, by the rules of its contract.
+
+    It raises an InvalidArgument whose `violations` name every field that breaks one.
+
+    Raises:
+        ContractError: the contract breaks a rule of the mesh.
+    """
+    descriptor: Any = kind.DESCRIPTOR
+    return compile_validator(descriptor, read_contract(_files([descriptor])).rules) or (lambda _: None)
+
+
 def _descriptor(full_name: str) -> ServiceDescriptor:
     try:
         return Default().FindServiceByName(full_name)
@@ -153,8 +166,8 @@ def _descriptor(full_name: str) -> ServiceDescriptor:
         raise ValueError(f"no service {full_name}: import its stubs, or mend the name") from None
 
 
-def _files(descriptors: Iterable[ServiceDescriptor]) -> list[FileDescriptorProto]:
-    """Return the services' files and everything they import, since rules of shared messages count too."""
+def _files(descriptors: Iterable[ServiceDescriptor | Descriptor]) -> list[FileDescriptorProto]:
+    """Return the files of *descriptors* and everything they import, since rules of shared messages count too."""
     found: dict[str, FileDescriptorProto] = {}
 
     def add(file: Any) -> None:

@@ -74,7 +74,8 @@ class Pipeline:
         log: Callable[[str], object] | None = None,
     ) -> None:
         self.method = method
-        self.streams = streams if method.server_streaming and not method.timeout_s else None
+        endless = (method.client_streaming or method.server_streaming) and not method.timeout_s
+        self.streams = streams if endless else None
         self.gate = gate
         self._admit = admit
         self._validate = validate

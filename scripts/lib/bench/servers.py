@@ -25,9 +25,12 @@ from grpc import aio
 from shop.catalog.v1 import catalog_pb2_grpc as pb_grpc
 
 from scripts.lib.bench.servicers import SERVICE, ConstantCatalog, RawCatalog
+from services.catalog.answers import Answers
+from services.catalog.assortment import Assortment
 from services.catalog.servicer import CatalogServicer
 from weft.config import load
 from weft.data import Database
+from weft.events import Outbox
 from weft.security import TokenVerifier
 from weft.server import build_server
 from weft.telemetry import LineWriter, RecentSpans, Tracing, configure_logging, metrics_page
@@ -77,9 +80,15 @@ async def _weft(settings: Settings) -> AsyncIterator[aio.Server]:
 async def _store(settings: Settings) -> AsyncIterator[aio.Server]:
     async with (
         Database.open(settings.database_url, pool_size=POOL_SIZE) as database,
-        _pipeline(settings, CatalogServicer(database), database) as server,
+        _pipeline(settings, _catalog(database), database) as server,
     ):
         yield server
+
+
+def _catalog(database: Database) -> CatalogServicer:
+    answers = Answers()
+    assortment = Assortment(database, Outbox("catalog"), answers)
+    return CatalogServicer(database, assortment, answers, is_fresh=lambda: True)
 
 
 def _plain(servicer: pb_grpc.CatalogServiceServicer) -> aio.Server:

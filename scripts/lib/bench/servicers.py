@@ -27,9 +27,15 @@ PRODUCT: Final = pb.Product(
 
 _BY_ID: Final = """
 SELECT product_id, sku, name, description, category, price_currency, price_units, price_nanos, images, tags,
-       create_time, update_time
+       create_time, update_time, (SELECT level FROM availability WHERE availability.sku = products.sku) AS availability
 FROM products WHERE product_id = $1 AND delete_time IS NULL
 """
+_AVAILABILITIES: Final = {
+    None: pb.AVAILABILITY_UNSPECIFIED,
+    "in_stock": pb.AVAILABILITY_IN_STOCK,
+    "low": pb.AVAILABILITY_LOW,
+    "out": pb.AVAILABILITY_OUT,
+}
 
 
 class _Catalog(pb_grpc.CatalogServiceServicer):
@@ -40,6 +46,10 @@ class _Catalog(pb_grpc.CatalogServiceServicer):
 
     GetProduct = BatchGetProducts = ListProducts = _uncalled
     CreateProduct = UpdateProduct = DeleteProduct = _uncalled
+    ListCategories = PutCategory = DeleteCategory = _uncalled
+
+    async def ImportProducts(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
 
 
 class ConstantCatalog(_Catalog):
@@ -76,6 +86,7 @@ class RawCatalog(_Catalog):
             tags=row["tags"],
             create_time=_timestamp(row["create_time"]),
             update_time=_timestamp(row["update_time"]),
+            availability=_AVAILABILITIES[row["availability"]],
         )
         return pb.GetProductResponse(product=product)
 

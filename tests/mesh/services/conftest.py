@@ -12,10 +12,13 @@ import pytest
 from argon2 import PasswordHasher
 from google.type.money_pb2 import Money
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
+from shop.catalog.v1 import events_pb2 as catalog_events
 from shop.users.v1 import users_pb2, users_pb2_grpc
 from sqlalchemy import text
 
 import services
+from services.catalog.answers import Answers
+from services.catalog.assortment import Assortment
 from services.catalog.servicer import CatalogServicer
 from services.orders.saga import Pace
 from services.users.passwords import Passwords
@@ -26,6 +29,7 @@ from tests.mesh.services.orders_parts import QUICK, STEADY, Fulfilment, Orders, 
 from weft.data import Database
 from weft.data.cache import Cache, open_cache
 from weft.data.migrate import migrate
+from weft.events import Outbox
 from weft.security import TokenIssuer
 from weft.testing import TestServer, serving
 
@@ -92,6 +96,15 @@ class Catalog:
         )
         return response.product  # type: ignore[no-any-return]  # stubs of tests are untyped
 
+    async def told(self) -> list[Any]:
+        """Return the events that others are told, in order."""
+        kinds = {
+            each.DESCRIPTOR.full_name: each for each in (catalog_events.ProductOffered, catalog_events.ProductWithdrawn)
+        }
+        async with self.database.transaction() as tx:
+            rows = await tx.all(text("select type, data from outbox order by sequence"))
+        return [kinds[row.type].FromString(row.data) for row in rows]
+
 
 @pytest.fixture(scope="session", name="database_url")
 def _database_url(postgres: EmbeddedPostgres) -> Callable[[str], str]:
@@ -143,7 +156,10 @@ async def catalog_replica(database: Database, *, cached: bool) -> AsyncIterator[
         cache = None
         if cached:
             cache = await stack.enter_async_context(open_cache("memory://", namespace="catalog", database=database))
-        servicer = CatalogServicer(database, cache=cache)
+        answers = Answers(cache)
+        servicer = CatalogServicer(
+            database, Assortment(database, Outbox("catalog"), answers), answers, is_fresh=lambda: True
+        )
         server = await stack.enter_async_context(
             serving({"shop.catalog.v1.CatalogService": servicer}, database=database, key=KEY)
         )

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 import services.catalog.store as catalog_store
 import services.orders.queries as orders_queries
 import services.orders.store as orders_store
+from services.catalog import availability_store
 from services.catalog.domain import Amount, Listing, OrderKey
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ MANY_PRODUCTS = """
            case when n % 50 = 0 then now() end
     from generate_series(1, 5000) n
 """
+AVAILABILITY = "insert into availability select sku, 'low', 1, now() from products"
+CATEGORIES = (
+    "insert into categories select 'all', 'All'",
+    "insert into categories select 'c' || n, 'C', 'all' from generate_series(0, 199) n",
+    "insert into category_tree select slug, slug from categories",
+    "insert into category_tree select parent, slug from categories where parent is not null",
+)
+SPREAD = "update products set category = 'c' || substr(sku, 5)::int % 200"
 MANY_ORDERS = """
     insert into orders (order_id, user_id, state, currency, total_units, total_nanos, create_time, update_time,
                         cancel_reason, version)
@@ -138,7 +147,7 @@ async def test_a_page_is_read_from_the_index_of_its_order(
 
 
 async def test_a_search_reads_the_index_of_words(empty_database: Callable[[str], Awaitable[Database]]) -> None:
-    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS, AVAILABILITY)
     statement = catalog_store._page(("query",), OrderKey.CREATE_TIME, True, False)
 
     text = await plan(database, statement, limit=21, query="word17")
@@ -147,20 +156,57 @@ async def test_a_search_reads_the_index_of_words(empty_database: Callable[[str],
     assert "Seq Scan" not in text
 
 
-async def test_a_category_is_read_from_its_index(empty_database: Callable[[str], Awaitable[Database]]) -> None:
-    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
-    statement = catalog_store._page(("category",), OrderKey.CREATE_TIME, True, False)
+@pytest.mark.parametrize("key", list(OrderKey))
+async def test_a_category_is_read_from_its_index_and_a_large_one_in_the_order_asked_for(
+    empty_database: Callable[[str], Awaitable[Database]], key: OrderKey
+) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS, SPREAD, *CATEGORIES, AVAILABILITY)
+    statement = catalog_store._page(("category",), key, True, False)
 
-    text = await plan(database, statement, limit=21, category="c7")
+    small = await plan(database, statement, limit=21, category="c7")
+    large = await plan(database, statement, limit=21, category="all")
 
-    assert "products_by_category" in text
-    assert "Sort" not in text
+    assert "products_by_category" in small
+    assert f"products_by_{key}" in large
+    assert "Sort" not in large
+    assert "Seq Scan on products" not in small + large
+
+
+async def test_availability_is_looked_up_for_what_is_shown_only(
+    empty_database: Callable[[str], Awaitable[Database]],
+) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS, SPREAD, AVAILABILITY)
+    one = (await database.fetch_all(catalog_store._page((), OrderKey.NAME, True, False), limit=1))[0][0]
+
+    page = await plan(database, catalog_store._page(("query",), OrderKey.PRICE, True, False), limit=21, query="word17")
+    alone = await plan(database, catalog_store._BY_ID, product_id=one)
+
+    assert page.index("SubPlan") > page.index("Limit")
+    assert all("availability_pkey" in text for text in (page, alone))
+    assert "products_pkey" in alone
+
+
+async def test_news_of_availability_finds_its_products_by_their_skus(
+    empty_database: Callable[[str], Awaitable[Database]],
+) -> None:
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS, AVAILABILITY)
+    told = {"sku": "SKU-1", "level": "low", "revision": 2, "happened": datetime.now(UTC)}
+    page = {"skus": ["SKU-1"], "levels": ["low"], "revisions": [2], "after": "SKU-0", "upto": "SKU-1"}
+    compared = {**page, "is_last": False, "asked": datetime.now(UTC)}
+
+    for statement, values in ((availability_store._HEAR, told), (availability_store._COMPARE, compared)):
+        async with database.transaction() as tx:
+            explained = sa.text(f"EXPLAIN {statement.text}").bindparams(*statement._bindparams.values())
+            rows = await tx.all(explained.bindparams(**values))
+        text = "\n".join(line for (line,) in rows)
+        assert "products_sku_unique" in text
+        assert "Seq Scan on products" not in text
 
 
 async def test_every_combination_of_filters_and_orders_has_a_statement_that_runs(
     empty_database: Callable[[str], Awaitable[Database]],
 ) -> None:
-    database = await filled(await empty_database("catalog"), MANY_PRODUCTS)
+    database = await filled(await empty_database("catalog"), MANY_PRODUCTS, *CATEGORIES, AVAILABILITY)
     filters: dict[str, Any] = {
         "category": "c7",
         "min_price": Amount(100, 0),

@@ -25,6 +25,7 @@ from services.inventory.domain import (
     Units,
     adjustment,
     apply_changes,
+    crossed,
     fallen,
     require_distinct,
 )
@@ -177,3 +178,33 @@ def test_each_line_that_repeats_a_sku_is_named() -> None:
         ("lines[2].sku", "is the SKU of lines[0] too"),
         ("lines[3].sku", "is the SKU of lines[1] too"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("on_hand", "threshold", "availability"),
+    [(0, 0, "out"), (0, 5, "out"), (1, 0, "plenty"), (1, 5, "low"), (5, 5, "low"), (6, 5, "plenty")],
+)
+def test_how_much_is_left_is_a_word(on_hand: int, threshold: int, availability: str) -> None:
+    level = Level(sku="MUG", units=Units(on_hand), low_stock_threshold=threshold, update_time=NOW)
+
+    assert level.availability == availability
+
+
+def test_others_are_told_when_the_word_changes_and_the_first_time() -> None:
+    before = {"MUG": Level(sku="MUG", units=Units(0), low_stock_threshold=2, update_time=NOW)}
+    seen = []
+
+    for delta in (0, 5, -1, -2, -1, -1, 3):
+        after = apply_changes(before, [adjustment("MUG", delta, "count")])
+        seen.append([(level.availability.value, level.revision) for level in crossed(before, after)])
+        before = after
+
+    assert seen == [[("out", 1)], [("plenty", 2)], [], [("low", 3)], [], [("out", 4)], [("plenty", 5)]]
+
+
+def test_a_new_threshold_may_change_the_word_too() -> None:
+    before = {"MUG": Level(sku="MUG", units=Units(5), low_stock_threshold=2, revision=7, update_time=NOW)}
+
+    after = apply_changes(before, [adjustment("MUG", 0, "count")], threshold=9)
+
+    assert (after["MUG"].availability, after["MUG"].revision) == ("low", 8)

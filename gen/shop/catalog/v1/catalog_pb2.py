@@ -30,13 +30,19 @@ from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/catalog/v1/catalog.proto\x12\x0fshop.catalog.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"\xb7\x03\n\x07Product\x12\x18\n\nproduct_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x03sku\x18\x02 \x01(\tB!\xe2\x41\x02\x02\x05\xea\xc7\x18\x18\x18@\"\x14[A-Z0-9][A-Z0-9._-]*\x12\x19\n\x04name\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x02\xea\xc7\x18\x03\x18\xc8\x01\x12\x1c\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x07\xea\xc7\x18\x03\x18\x88\'\x12\x30\n\x08\x63\x61tegory\x18\x05 \x01(\tB\x1e\xe2\x41\x01\x02\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\x12=\n\x05price\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyB\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x65\xcd\xcd\x41\x12.\n\x06images\x18\x07 \x03(\x0b\x32\x16.shop.catalog.v1.ImageB\x06\xea\xc7\x18\x02@\x14\x12\x1a\n\x04tags\x18\x08 \x03(\tB\x0c\xea\xc7\x18\x08\x10\x01\x18(@\x14H\x01\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\">\n\x05Image\x12\x1a\n\x03uri\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x08\x03\x18\xd0\x0f\x12\x19\n\x08\x61lt_text\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\xc8\x01\"3\n\x11GetProductRequest\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"?\n\x12GetProductResponse\x12)\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.Product\">\n\x17\x42\x61tchGetProductsRequest\x12#\n\x0bproduct_ids\x18\x01 \x03(\tB\x0e\xe2\x41\x01\x02\xea\xc7\x18\x06\x08\x01\x38\x01@d\"F\n\x18\x42\x61tchGetProductsResponse\x12*\n\x08products\x18\x01 \x03(\x0b\x32\x18.shop.catalog.v1.Product\"\xbd\x02\n\x13ListProductsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x10\x12\x18\n\x08\x63\x61tegory\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02\x18@\x12\x35\n\tmin_price\x18\x04 \x01(\tB\"\xea\xc7\x18\x1e\x18\x14\"\x1a[0-9]{1,10}(\\.[0-9]{1,9})?\x12\x35\n\tmax_price\x18\x05 \x01(\tB\"\xea\xc7\x18\x1e\x18\x14\"\x1a[0-9]{1,10}(\\.[0-9]{1,9})?\x12\x16\n\x05query\x18\x06 \x01(\tB\x07\xea\xc7\x18\x03\x18\xc8\x01\x12>\n\x08order_by\x18\x07 \x01(\tB,\xea\xc7\x18(\"&(name|price|create_time)( (asc|desc))?\"o\n\x14ListProductsResponse\x12*\n\x08products\x18\x01 \x03(\x0b\x32\x18.shop.catalog.v1.Product\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"u\n\x14\x43reateProductRequest\x12/\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.ProductB\x04\xe2\x41\x01\x02\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"B\n\x15\x43reateProductResponse\x12)\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.Product\"\xcc\x01\n\x14UpdateProductRequest\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x35\n\x07product\x18\x02 \x01(\x0b\x32\x1e.shop.catalog.v1.ProductChangeB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12,\n\nrequest_id\x18\x04 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"\xf9\x01\n\rProductChange\x12\x15\n\x04name\x18\x01 \x01(\tB\x07\xea\xc7\x18\x03\x18\xc8\x01\x12\x1c\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x88\'\x12,\n\x08\x63\x61tegory\x18\x03 \x01(\tB\x1a\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\x12\x39\n\x05price\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x65\xcd\xcd\x41\x12.\n\x06images\x18\x05 \x03(\x0b\x32\x16.shop.catalog.v1.ImageB\x06\xea\xc7\x18\x02@\x14\x12\x1a\n\x04tags\x18\x06 \x03(\tB\x0c\xea\xc7\x18\x08\x10\x01\x18(@\x14H\x01\"B\n\x15UpdateProductResponse\x12)\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.Product\"6\n\x14\x44\x65leteProductRequest\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"\x17\n\x15\x44\x65leteProductResponse2\x93\x07\n\x0e\x43\x61talogService\x12\x8d\x01\n\nGetProduct\x12\".shop.catalog.v1.GetProductRequest\x1a#.shop.catalog.v1.GetProductResponse\"6\x90\x02\x01\xea\xc7\x18\x0e\x08\x01\x1a\x06\x10\x80\xca\xb5\xee\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/products/{product_id}\x12\x97\x01\n\x10\x42\x61tchGetProducts\x12(.shop.catalog.v1.BatchGetProductsRequest\x1a).shop.catalog.v1.BatchGetProductsResponse\".\x90\x02\x01\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/products:batchGet\x12\x82\x01\n\x0cListProducts\x12$.shop.catalog.v1.ListProductsRequest\x1a%.shop.catalog.v1.ListProductsResponse\"%\x90\x02\x01\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/products\x12\x88\x01\n\rCreateProduct\x12%.shop.catalog.v1.CreateProductRequest\x1a&.shop.catalog.v1.CreateProductResponse\"(\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/products:\x01*\x12\x9b\x01\n\rUpdateProduct\x12%.shop.catalog.v1.UpdateProductRequest\x1a&.shop.catalog.v1.UpdateProductResponse\";\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02$2\x19/v1/products/{product_id}:\x07product\x12\x99\x01\n\rDeleteProduct\x12%.shop.catalog.v1.DeleteProductRequest\x1a&.shop.catalog.v1.DeleteProductResponse\"9\x90\x02\x02\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1b*\x19/v1/products/{product_id}\x1a\r\xea\xc7\x18\t\n\x07\x63\x61talogb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/catalog/v1/catalog.proto\x12\x0fshop.catalog.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"~\n\x08\x43\x61tegory\x12,\n\x04slug\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x18\x64\x12*\n\x06parent\x18\x03 \x01(\tB\x1a\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\"\xf2\x03\n\x07Product\x12\x18\n\nproduct_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x03sku\x18\x02 \x01(\tB!\xe2\x41\x02\x02\x05\xea\xc7\x18\x18\x18@\"\x14[A-Z0-9][A-Z0-9._-]*\x12\x19\n\x04name\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x02\xea\xc7\x18\x03\x18\xc8\x01\x12\x1c\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x07\xea\xc7\x18\x03\x18\x88\'\x12\x30\n\x08\x63\x61tegory\x18\x05 \x01(\tB\x1e\xe2\x41\x01\x02\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\x12=\n\x05price\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyB\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x65\xcd\xcd\x41\x12.\n\x06images\x18\x07 \x03(\x0b\x32\x16.shop.catalog.v1.ImageB\x06\xea\xc7\x18\x02@\x14\x12\x1a\n\x04tags\x18\x08 \x03(\tB\x0c\xea\xc7\x18\x08\x10\x01\x18(@\x14H\x01\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x39\n\x0c\x61vailability\x18\x0b \x01(\x0e\x32\x1d.shop.catalog.v1.AvailabilityB\x04\xe2\x41\x01\x03\">\n\x05Image\x12\x1a\n\x03uri\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x08\x03\x18\xd0\x0f\x12\x19\n\x08\x61lt_text\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\xc8\x01\"3\n\x11GetProductRequest\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"?\n\x12GetProductResponse\x12)\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.Product\">\n\x17\x42\x61tchGetProductsRequest\x12#\n\x0bproduct_ids\x18\x01 \x03(\tB\x0e\xe2\x41\x01\x02\xea\xc7\x18\x06\x08\x01\x38\x01@d\"F\n\x18\x42\x61tchGetProductsResponse\x12*\n\x08products\x18\x01 \x03(\x0b\x32\x18.shop.catalog.v1.Product\"\xbd\x02\n\x13ListProductsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x10\x12\x18\n\x08\x63\x61tegory\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02\x18@\x12\x35\n\tmin_price\x18\x04 \x01(\tB\"\xea\xc7\x18\x1e\x18\x14\"\x1a[0-9]{1,10}(\\.[0-9]{1,9})?\x12\x35\n\tmax_price\x18\x05 \x01(\tB\"\xea\xc7\x18\x1e\x18\x14\"\x1a[0-9]{1,10}(\\.[0-9]{1,9})?\x12\x16\n\x05query\x18\x06 \x01(\tB\x07\xea\xc7\x18\x03\x18\xc8\x01\x12>\n\x08order_by\x18\x07 \x01(\tB,\xea\xc7\x18(\"&(name|price|create_time)( (asc|desc))?\"o\n\x14ListProductsResponse\x12*\n\x08products\x18\x01 \x03(\x0b\x32\x18.shop.catalog.v1.Product\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"u\n\x14\x43reateProductRequest\x12/\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.ProductB\x04\xe2\x41\x01\x02\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"B\n\x15\x43reateProductResponse\x12)\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.Product\"\xcc\x01\n\x14UpdateProductRequest\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x35\n\x07product\x18\x02 \x01(\x0b\x32\x1e.shop.catalog.v1.ProductChangeB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12,\n\nrequest_id\x18\x04 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"\xf9\x01\n\rProductChange\x12\x15\n\x04name\x18\x01 \x01(\tB\x07\xea\xc7\x18\x03\x18\xc8\x01\x12\x1c\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x88\'\x12,\n\x08\x63\x61tegory\x18\x03 \x01(\tB\x1a\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\x12\x39\n\x05price\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x65\xcd\xcd\x41\x12.\n\x06images\x18\x05 \x03(\x0b\x32\x16.shop.catalog.v1.ImageB\x06\xea\xc7\x18\x02@\x14\x12\x1a\n\x04tags\x18\x06 \x03(\tB\x0c\xea\xc7\x18\x08\x10\x01\x18(@\x14H\x01\"B\n\x15UpdateProductResponse\x12)\n\x07product\x18\x01 \x01(\x0b\x32\x18.shop.catalog.v1.Product\"6\n\x14\x44\x65leteProductRequest\x12\x1e\n\nproduct_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"\x17\n\x15\x44\x65leteProductResponse\"\xb3\x01\n\x15ImportProductsRequest\x12=\n\x06\x66ormat\x18\x01 \x01(\x0e\x32-.shop.catalog.v1.ImportProductsRequest.Format\x12\x16\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\xea\xc7\x18\x04\x18\x80\x80\x10\"C\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0e\n\nFORMAT_CSV\x10\x01\x12\x11\n\rFORMAT_NDJSON\x10\x02\"\x98\x01\n\x16ImportProductsResponse\x12\r\n\x05lines\x18\x01 \x01(\x03\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x03\x12\x11\n\tunchanged\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12,\n\x06\x65rrors\x18\x06 \x03(\x0b\x32\x1c.shop.catalog.v1.ImportError\"O\n\x0bImportError\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x17\n\x15ListCategoriesRequest\"G\n\x16ListCategoriesResponse\x12-\n\ncategories\x18\x01 \x03(\x0b\x32\x19.shop.catalog.v1.Category\"G\n\x12PutCategoryRequest\x12\x31\n\x08\x63\x61tegory\x18\x01 \x01(\x0b\x32\x19.shop.catalog.v1.CategoryB\x04\xe2\x41\x01\x02\"B\n\x13PutCategoryResponse\x12+\n\x08\x63\x61tegory\x18\x01 \x01(\x0b\x32\x19.shop.catalog.v1.Category\"E\n\x15\x44\x65leteCategoryRequest\x12,\n\x04slug\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xea\xc7\x18\x16\x18@\"\x12[a-z0-9][a-z0-9-]*\"\x18\n\x16\x44\x65leteCategoryResponse*s\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41VAILABILITY_IN_STOCK\x10\x01\x12\x14\n\x10\x41VAILABILITY_LOW\x10\x02\x12\x14\n\x10\x41VAILABILITY_OUT\x10\x03\x32\x8b\x0c\n\x0e\x43\x61talogService\x12\x8d\x01\n\nGetProduct\x12\".shop.catalog.v1.GetProductRequest\x1a#.shop.catalog.v1.GetProductResponse\"6\x90\x02\x01\xea\xc7\x18\x0e\x08\x01\x1a\x06\x10\x80\xca\xb5\xee\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/products/{product_id}\x12\x97\x01\n\x10\x42\x61tchGetProducts\x12(.shop.catalog.v1.BatchGetProductsRequest\x1a).shop.catalog.v1.BatchGetProductsResponse\".\x90\x02\x01\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/products:batchGet\x12\x82\x01\n\x0cListProducts\x12$.shop.catalog.v1.ListProductsRequest\x1a%.shop.catalog.v1.ListProductsResponse\"%\x90\x02\x01\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/products\x12\x88\x01\n\rCreateProduct\x12%.shop.catalog.v1.CreateProductRequest\x1a&.shop.catalog.v1.CreateProductResponse\"(\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/products:\x01*\x12\x9b\x01\n\rUpdateProduct\x12%.shop.catalog.v1.UpdateProductRequest\x1a&.shop.catalog.v1.UpdateProductResponse\";\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02$2\x19/v1/products/{product_id}:\x07product\x12\x99\x01\n\rDeleteProduct\x12%.shop.catalog.v1.DeleteProductRequest\x1a&.shop.catalog.v1.DeleteProductResponse\"9\x90\x02\x02\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1b*\x19/v1/products/{product_id}\x12r\n\x0eImportProducts\x12&.shop.catalog.v1.ImportProductsRequest\x1a\'.shop.catalog.v1.ImportProductsResponse\"\r\xea\xc7\x18\t\x08\x02\x12\x05\x61\x64min(\x01\x12\x8a\x01\n\x0eListCategories\x12&.shop.catalog.v1.ListCategoriesRequest\x1a\'.shop.catalog.v1.ListCategoriesResponse\"\'\x90\x02\x01\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/categories\x12\xa2\x01\n\x0bPutCategory\x12#.shop.catalog.v1.PutCategoryRequest\x1a$.shop.catalog.v1.PutCategoryResponse\"H\x90\x02\x02\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02*\x1a\x1e/v1/categories/{category.slug}:\x08\x63\x61tegory\x12\x98\x01\n\x0e\x44\x65leteCategory\x12&.shop.catalog.v1.DeleteCategoryRequest\x1a\'.shop.catalog.v1.DeleteCategoryResponse\"5\x90\x02\x02\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x17*\x15/v1/categories/{slug}\x1a\x44\xea\xc7\x18@\n\x07\x63\x61talogB5\n\x0c\x61vailability\x12%shop.inventory.v1.AvailabilityChangedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.catalog.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CATEGORY'].fields_by_name['slug']._loaded_options = None
+  _globals['_CATEGORY'].fields_by_name['slug']._serialized_options = b'\342A\001\002\352\307\030\026\030@\"\022[a-z0-9][a-z0-9-]*'
+  _globals['_CATEGORY'].fields_by_name['name']._loaded_options = None
+  _globals['_CATEGORY'].fields_by_name['name']._serialized_options = b'\342A\001\002\352\307\030\002\030d'
+  _globals['_CATEGORY'].fields_by_name['parent']._loaded_options = None
+  _globals['_CATEGORY'].fields_by_name['parent']._serialized_options = b'\352\307\030\026\030@\"\022[a-z0-9][a-z0-9-]*'
   _globals['_PRODUCT'].fields_by_name['product_id']._loaded_options = None
   _globals['_PRODUCT'].fields_by_name['product_id']._serialized_options = b'\342A\001\003'
   _globals['_PRODUCT'].fields_by_name['sku']._loaded_options = None
@@ -57,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_PRODUCT'].fields_by_name['update_time']._loaded_options = None
   _globals['_PRODUCT'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_PRODUCT'].fields_by_name['availability']._loaded_options = None
+  _globals['_PRODUCT'].fields_by_name['availability']._serialized_options = b'\342A\001\003'
   _globals['_IMAGE'].fields_by_name['uri']._loaded_options = None
   _globals['_IMAGE'].fields_by_name['uri']._serialized_options = b'\342A\001\002\352\307\030\005\010\003\030\320\017'
   _globals['_IMAGE'].fields_by_name['alt_text']._loaded_options = None
@@ -103,8 +111,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCTCHANGE'].fields_by_name['tags']._serialized_options = b'\352\307\030\010\020\001\030(@\024H\001'
   _globals['_DELETEPRODUCTREQUEST'].fields_by_name['product_id']._loaded_options = None
   _globals['_DELETEPRODUCTREQUEST'].fields_by_name['product_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
+  _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['data']._loaded_options = None
+  _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['data']._serialized_options = b'\352\307\030\004\030\200\200\020'
+  _globals['_PUTCATEGORYREQUEST'].fields_by_name['category']._loaded_options = None
+  _globals['_PUTCATEGORYREQUEST'].fields_by_name['category']._serialized_options = b'\342A\001\002'
+  _globals['_DELETECATEGORYREQUEST'].fields_by_name['slug']._loaded_options = None
+  _globals['_DELETECATEGORYREQUEST'].fields_by_name['slug']._serialized_options = b'\342A\001\002\352\307\030\026\030@\"\022[a-z0-9][a-z0-9-]*'
   _globals['_CATALOGSERVICE']._loaded_options = None
-  _globals['_CATALOGSERVICE']._serialized_options = b'\352\307\030\t\n\007catalog'
+  _globals['_CATALOGSERVICE']._serialized_options = b'\352\307\030@\n\007catalogB5\n\014availability\022%shop.inventory.v1.AvailabilityChanged'
   _globals['_CATALOGSERVICE'].methods_by_name['GetProduct']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetProduct']._serialized_options = b'\220\002\001\352\307\030\016\010\001\032\006\020\200\312\265\356\001\"\002\010\003\202\323\344\223\002\033\022\031/v1/products/{product_id}'
   _globals['_CATALOGSERVICE'].methods_by_name['BatchGetProducts']._loaded_options = None
@@ -117,36 +131,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGSERVICE'].methods_by_name['UpdateProduct']._serialized_options = b'\352\307\030\r\010\002\022\005admin\032\002\010\002\202\323\344\223\002$2\031/v1/products/{product_id}:\007product'
   _globals['_CATALOGSERVICE'].methods_by_name['DeleteProduct']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['DeleteProduct']._serialized_options = b'\220\002\002\352\307\030\021\010\002\022\005admin\032\002\010\002\"\002\010\003\202\323\344\223\002\033*\031/v1/products/{product_id}'
-  _globals['_PRODUCT']._serialized_start=229
-  _globals['_PRODUCT']._serialized_end=668
-  _globals['_IMAGE']._serialized_start=670
-  _globals['_IMAGE']._serialized_end=732
-  _globals['_GETPRODUCTREQUEST']._serialized_start=734
-  _globals['_GETPRODUCTREQUEST']._serialized_end=785
-  _globals['_GETPRODUCTRESPONSE']._serialized_start=787
-  _globals['_GETPRODUCTRESPONSE']._serialized_end=850
-  _globals['_BATCHGETPRODUCTSREQUEST']._serialized_start=852
-  _globals['_BATCHGETPRODUCTSREQUEST']._serialized_end=914
-  _globals['_BATCHGETPRODUCTSRESPONSE']._serialized_start=916
-  _globals['_BATCHGETPRODUCTSRESPONSE']._serialized_end=986
-  _globals['_LISTPRODUCTSREQUEST']._serialized_start=989
-  _globals['_LISTPRODUCTSREQUEST']._serialized_end=1306
-  _globals['_LISTPRODUCTSRESPONSE']._serialized_start=1308
-  _globals['_LISTPRODUCTSRESPONSE']._serialized_end=1419
-  _globals['_CREATEPRODUCTREQUEST']._serialized_start=1421
-  _globals['_CREATEPRODUCTREQUEST']._serialized_end=1538
-  _globals['_CREATEPRODUCTRESPONSE']._serialized_start=1540
-  _globals['_CREATEPRODUCTRESPONSE']._serialized_end=1606
-  _globals['_UPDATEPRODUCTREQUEST']._serialized_start=1609
-  _globals['_UPDATEPRODUCTREQUEST']._serialized_end=1813
-  _globals['_PRODUCTCHANGE']._serialized_start=1816
-  _globals['_PRODUCTCHANGE']._serialized_end=2065
-  _globals['_UPDATEPRODUCTRESPONSE']._serialized_start=2067
-  _globals['_UPDATEPRODUCTRESPONSE']._serialized_end=2133
-  _globals['_DELETEPRODUCTREQUEST']._serialized_start=2135
-  _globals['_DELETEPRODUCTREQUEST']._serialized_end=2189
-  _globals['_DELETEPRODUCTRESPONSE']._serialized_start=2191
-  _globals['_DELETEPRODUCTRESPONSE']._serialized_end=2214
-  _globals['_CATALOGSERVICE']._serialized_start=2217
-  _globals['_CATALOGSERVICE']._serialized_end=3132
+  _globals['_CATALOGSERVICE'].methods_by_name['ImportProducts']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ImportProducts']._serialized_options = b'\352\307\030\t\010\002\022\005admin'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListCategories']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListCategories']._serialized_options = b'\220\002\001\352\307\030\n\010\001\032\002\010\001\"\002\010\003\202\323\344\223\002\020\022\016/v1/categories'
+  _globals['_CATALOGSERVICE'].methods_by_name['PutCategory']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['PutCategory']._serialized_options = b'\220\002\002\352\307\030\021\010\002\022\005admin\032\002\010\002\"\002\010\003\202\323\344\223\002*\032\036/v1/categories/{category.slug}:\010category'
+  _globals['_CATALOGSERVICE'].methods_by_name['DeleteCategory']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['DeleteCategory']._serialized_options = b'\220\002\002\352\307\030\021\010\002\022\005admin\032\002\010\002\"\002\010\003\202\323\344\223\002\027*\025/v1/categories/{slug}'
+  _globals['_AVAILABILITY']._serialized_start=3157
+  _globals['_AVAILABILITY']._serialized_end=3272
+  _globals['_CATEGORY']._serialized_start=228
+  _globals['_CATEGORY']._serialized_end=354
+  _globals['_PRODUCT']._serialized_start=357
+  _globals['_PRODUCT']._serialized_end=855
+  _globals['_IMAGE']._serialized_start=857
+  _globals['_IMAGE']._serialized_end=919
+  _globals['_GETPRODUCTREQUEST']._serialized_start=921
+  _globals['_GETPRODUCTREQUEST']._serialized_end=972
+  _globals['_GETPRODUCTRESPONSE']._serialized_start=974
+  _globals['_GETPRODUCTRESPONSE']._serialized_end=1037
+  _globals['_BATCHGETPRODUCTSREQUEST']._serialized_start=1039
+  _globals['_BATCHGETPRODUCTSREQUEST']._serialized_end=1101
+  _globals['_BATCHGETPRODUCTSRESPONSE']._serialized_start=1103
+  _globals['_BATCHGETPRODUCTSRESPONSE']._serialized_end=1173
+  _globals['_LISTPRODUCTSREQUEST']._serialized_start=1176
+  _globals['_LISTPRODUCTSREQUEST']._serialized_end=1493
+  _globals['_LISTPRODUCTSRESPONSE']._serialized_start=1495
+  _globals['_LISTPRODUCTSRESPONSE']._serialized_end=1606
+  _globals['_CREATEPRODUCTREQUEST']._serialized_start=1608
+  _globals['_CREATEPRODUCTREQUEST']._serialized_end=1725
+  _globals['_CREATEPRODUCTRESPONSE']._serialized_start=1727
+  _globals['_CREATEPRODUCTRESPONSE']._serialized_end=1793
+  _globals['_UPDATEPRODUCTREQUEST']._serialized_start=1796
+  _globals['_UPDATEPRODUCTREQUEST']._serialized_end=2000
+  _globals['_PRODUCTCHANGE']._serialized_start=2003
+  _globals['_PRODUCTCHANGE']._serialized_end=2252
+  _globals['_UPDATEPRODUCTRESPONSE']._serialized_start=2254
+  _globals['_UPDATEPRODUCTRESPONSE']._serialized_end=2320
+  _globals['_DELETEPRODUCTREQUEST']._serialized_start=2322
+  _globals['_DELETEPRODUCTREQUEST']._serialized_end=2376
+  _globals['_DELETEPRODUCTRESPONSE']._serialized_start=2378
+  _globals['_DELETEPRODUCTRESPONSE']._serialized_end=2401
+  _globals['_IMPORTPRODUCTSREQUEST']._serialized_start=2404
+  _globals['_IMPORTPRODUCTSREQUEST']._serialized_end=2583
+  _globals['_IMPORTPRODUCTSREQUEST_FORMAT']._serialized_start=2516
+  _globals['_IMPORTPRODUCTSREQUEST_FORMAT']._serialized_end=2583
+  _globals['_IMPORTPRODUCTSRESPONSE']._serialized_start=2586
+  _globals['_IMPORTPRODUCTSRESPONSE']._serialized_end=2738
+  _globals['_IMPORTERROR']._serialized_start=2740
+  _globals['_IMPORTERROR']._serialized_end=2819
+  _globals['_LISTCATEGORIESREQUEST']._serialized_start=2821
+  _globals['_LISTCATEGORIESREQUEST']._serialized_end=2844
+  _globals['_LISTCATEGORIESRESPONSE']._serialized_start=2846
+  _globals['_LISTCATEGORIESRESPONSE']._serialized_end=2917
+  _globals['_PUTCATEGORYREQUEST']._serialized_start=2919
+  _globals['_PUTCATEGORYREQUEST']._serialized_end=2990
+  _globals['_PUTCATEGORYRESPONSE']._serialized_start=2992
+  _globals['_PUTCATEGORYRESPONSE']._serialized_end=3058
+  _globals['_DELETECATEGORYREQUEST']._serialized_start=3060
+  _globals['_DELETECATEGORYREQUEST']._serialized_end=3129
+  _globals['_DELETECATEGORYRESPONSE']._serialized_start=3131
+  _globals['_DELETECATEGORYRESPONSE']._serialized_end=3155
+  _globals['_CATALOGSERVICE']._serialized_start=3275
+  _globals['_CATALOGSERVICE']._serialized_end=4822
 # @@protoc_insertion_point(module_scope)

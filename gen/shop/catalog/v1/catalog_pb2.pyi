@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,64 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Availability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Availability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AVAILABILITY_UNSPECIFIED: _Availability.ValueType  # 0
+    """Not known, or what is known is older than five minutes."""
+    AVAILABILITY_IN_STOCK: _Availability.ValueType  # 1
+    """In stock."""
+    AVAILABILITY_LOW: _Availability.ValueType  # 2
+    """Few are left."""
+    AVAILABILITY_OUT: _Availability.ValueType  # 3
+    """None is left."""
+
+class Availability(_Availability, metaclass=_AvailabilityEnumTypeWrapper):
+    """Whether a product can be had."""
+
+AVAILABILITY_UNSPECIFIED: Availability.ValueType  # 0
+"""Not known, or what is known is older than five minutes."""
+AVAILABILITY_IN_STOCK: Availability.ValueType  # 1
+"""In stock."""
+AVAILABILITY_LOW: Availability.ValueType  # 2
+"""Few are left."""
+AVAILABILITY_OUT: Availability.ValueType  # 3
+"""None is left."""
+Global___Availability: _TypeAlias = Availability  # noqa: Y015
+
+@_typing.final
+class Category(_message.Message):
+    """A place for products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Lower case letters, digits and dashes; never changes."""
+    name: _builtins.str
+    """What it is called."""
+    parent: _builtins.str
+    """Slug of the category it is part of; empty at the root."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        name: _builtins.str = ...,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parent", b"parent", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Category: _TypeAlias = Category  # noqa: Y015
 
 @_typing.final
 class Product(_message.Message):
@@ -37,6 +96,7 @@ class Product(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """UUID."""
     sku: _builtins.str
@@ -47,6 +107,8 @@ class Product(_message.Message):
     """Plain text."""
     category: _builtins.str
     """Lower case letters, digits and dashes."""
+    availability: Global___Availability.ValueType
+    """Whether it can be had, as inventory last said."""
     @_builtins.property
     def price(self) -> _money_pb2.Money:
         """Never negative; in the shop's currency."""
@@ -80,10 +142,11 @@ class Product(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        availability: Global___Availability.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "price", b"price", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "create_time", b"create_time", "description", b"description", "images", b"images", "name", b"name", "price", b"price", "product_id", b"product_id", "sku", b"sku", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "category", b"category", "create_time", b"create_time", "description", b"description", "images", b"images", "name", b"name", "price", b"price", "product_id", b"product_id", "sku", b"sku", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,7 +290,7 @@ class ListProductsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filters and order."""
     category: _builtins.str
-    """Only this category."""
+    """Only this category and those below it."""
     min_price: _builtins.str
     """Only products at this price or above: a decimal amount in the shop's currency, `10.50`."""
     max_price: _builtins.str
@@ -487,3 +550,264 @@ class DeleteProductResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteProductResponse: _TypeAlias = DeleteProductResponse  # noqa: Y015
+
+@_typing.final
+class ImportProductsRequest(_message.Message):
+    """A piece of a file of products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ImportProductsRequest._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: ImportProductsRequest._Format.ValueType  # 0
+        """Only after the first piece."""
+        FORMAT_CSV: ImportProductsRequest._Format.ValueType  # 1
+        """RFC 4180 in UTF-8 with a header: `sku`, `name`, `category`, `price` (`12.50`), and optionally `description`, `tags` and `images`
+        (separated by spaces). Other columns are passed over.
+        """
+        FORMAT_NDJSON: ImportProductsRequest._Format.ValueType  # 2
+        """One JSON object a line, a `Product`."""
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """How the file's lines are written."""
+
+    FORMAT_UNSPECIFIED: ImportProductsRequest.Format.ValueType  # 0
+    """Only after the first piece."""
+    FORMAT_CSV: ImportProductsRequest.Format.ValueType  # 1
+    """RFC 4180 in UTF-8 with a header: `sku`, `name`, `category`, `price` (`12.50`), and optionally `description`, `tags` and `images`
+    (separated by spaces). Other columns are passed over.
+    """
+    FORMAT_NDJSON: ImportProductsRequest.Format.ValueType  # 2
+    """One JSON object a line, a `Product`."""
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    format: Global___ImportProductsRequest.Format.ValueType
+    """In the first piece."""
+    data: _builtins.bytes
+    """The next bytes of the file; lines may be torn anywhere."""
+    def __init__(
+        self,
+        *,
+        format: Global___ImportProductsRequest.Format.ValueType = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportProductsRequest: _TypeAlias = ImportProductsRequest  # noqa: Y015
+
+@_typing.final
+class ImportProductsResponse(_message.Message):
+    """What became of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    lines: _builtins.int
+    """Lines read, without header and empty ones."""
+    added: _builtins.int
+    """Products added."""
+    changed: _builtins.int
+    """Products changed."""
+    unchanged: _builtins.int
+    """Products that were as the line says."""
+    failed: _builtins.int
+    """Lines that were not imported."""
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportError]:
+        """Why, of the first 1000 of them."""
+
+    def __init__(
+        self,
+        *,
+        lines: _builtins.int = ...,
+        added: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        unchanged: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        errors: _abc.Iterable[Global___ImportError] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "changed", b"changed", "errors", b"errors", "failed", b"failed", "lines", b"lines", "unchanged", b"unchanged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportProductsResponse: _TypeAlias = ImportProductsResponse  # noqa: Y015
+
+@_typing.final
+class ImportError(_message.Message):
+    """Why a line was not imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """Where it begins, as editors count: from 1, with the header, empty lines, and those inside quotes."""
+    field: _builtins.str
+    """The column or field, or empty."""
+    reason: _builtins.str
+    """A stable word: the reasons of `CreateProduct` (SKU_TAKEN of a product that is off sale), or LINE_MALFORMED where it is no CSV, or
+    not the JSON of a `Product`.
+    """
+    description: _builtins.str
+    """For people."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        field: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "line", b"line", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportError: _TypeAlias = ImportError  # noqa: Y015
+
+@_typing.final
+class ListCategoriesRequest(_message.Message):
+    """All categories are asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCategoriesRequest: _TypeAlias = ListCategoriesRequest  # noqa: Y015
+
+@_typing.final
+class ListCategoriesResponse(_message.Message):
+    """The tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___Category]:
+        """Parents before their children."""
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[Global___Category] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCategoriesResponse: _TypeAlias = ListCategoriesResponse  # noqa: Y015
+
+@_typing.final
+class PutCategoryRequest(_message.Message):
+    """A category and its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def category(self) -> Global___Category:
+        """As it is to be."""
+
+    def __init__(
+        self,
+        *,
+        category: Global___Category | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCategoryRequest: _TypeAlias = PutCategoryRequest  # noqa: Y015
+
+@_typing.final
+class PutCategoryResponse(_message.Message):
+    """The category."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def category(self) -> Global___Category:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        category: Global___Category | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCategoryResponse: _TypeAlias = PutCategoryResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCategoryRequest(_message.Message):
+    """Which category."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Its slug."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCategoryRequest: _TypeAlias = DeleteCategoryRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCategoryResponse(_message.Message):
+    """There is no such category."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCategoryResponse: _TypeAlias = DeleteCategoryResponse  # noqa: Y015

@@ -65,6 +65,26 @@ class CatalogServiceStub:
                 request_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteProductRequest.SerializeToString,
                 response_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteProductResponse.FromString,
                 _registered_method=True)
+        self.ImportProducts = channel.stream_unary(
+                '/shop.catalog.v1.CatalogService/ImportProducts',
+                request_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ImportProductsRequest.SerializeToString,
+                response_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ImportProductsResponse.FromString,
+                _registered_method=True)
+        self.ListCategories = channel.unary_unary(
+                '/shop.catalog.v1.CatalogService/ListCategories',
+                request_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ListCategoriesRequest.SerializeToString,
+                response_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ListCategoriesResponse.FromString,
+                _registered_method=True)
+        self.PutCategory = channel.unary_unary(
+                '/shop.catalog.v1.CatalogService/PutCategory',
+                request_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.PutCategoryRequest.SerializeToString,
+                response_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.PutCategoryResponse.FromString,
+                _registered_method=True)
+        self.DeleteCategory = channel.unary_unary(
+                '/shop.catalog.v1.CatalogService/DeleteCategory',
+                request_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteCategoryRequest.SerializeToString,
+                response_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteCategoryResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -116,6 +136,41 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportProducts(self, request_iterator, context):
+        """Adds many products, or changes those whose SKU is there, from the lines of a file that is sent in pieces. Each line counts for
+        itself: one that is wrong is reported and the others are imported; of two with one SKU the later one wins; a file that is sent
+        again changes nothing. What a line does not say of a product that is there stays as it is.
+        Fails with INVALID_ARGUMENT / IMPORT_MALFORMED when the first piece names no format, the header lacks a column, or a line is
+        longer than 64 KiB; lines before that are imported.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCategories(self, request, context):
+        """Lists all categories, parents before their children, children by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutCategory(self, request, context):
+        """Adds a category, or gives the one that is there its name and place. A product in a category nobody has put makes one at the root.
+        Fails with FAILED_PRECONDITION / CATEGORY_NOT_FOUND when there is no such parent, with FAILED_PRECONDITION / CATEGORY_CYCLE when it
+        would be above itself, and with FAILED_PRECONDITION / CATEGORY_TOO_DEEP below eight levels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCategory(self, request, context):
+        """Removes an empty category. Removing twice changes nothing.
+        Fails with FAILED_PRECONDITION / CATEGORY_NOT_EMPTY while it has children or products on sale.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +203,26 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.DeleteProduct,
                     request_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteProductRequest.FromString,
                     response_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteProductResponse.SerializeToString,
+            ),
+            'ImportProducts': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportProducts,
+                    request_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ImportProductsRequest.FromString,
+                    response_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ImportProductsResponse.SerializeToString,
+            ),
+            'ListCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCategories,
+                    request_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ListCategoriesRequest.FromString,
+                    response_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.ListCategoriesResponse.SerializeToString,
+            ),
+            'PutCategory': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutCategory,
+                    request_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.PutCategoryRequest.FromString,
+                    response_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.PutCategoryResponse.SerializeToString,
+            ),
+            'DeleteCategory': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCategory,
+                    request_deserializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteCategoryRequest.FromString,
+                    response_serializer=shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteCategoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +388,114 @@ class CatalogService:
             '/shop.catalog.v1.CatalogService/DeleteProduct',
             shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteProductRequest.SerializeToString,
             shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteProductResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportProducts(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/shop.catalog.v1.CatalogService/ImportProducts',
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.ImportProductsRequest.SerializeToString,
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.ImportProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.catalog.v1.CatalogService/ListCategories',
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.ListCategoriesRequest.SerializeToString,
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.ListCategoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutCategory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.catalog.v1.CatalogService/PutCategory',
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.PutCategoryRequest.SerializeToString,
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.PutCategoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCategory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.catalog.v1.CatalogService/DeleteCategory',
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteCategoryRequest.SerializeToString,
+            shop_dot_catalog_dot_v1_dot_catalog__pb2.DeleteCategoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,24 @@ class CatalogServiceStub:
     """
     DeleteProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteProductRequest, _catalog_pb2.DeleteProductResponse]
     """Takes a product off sale; orders keep what they say of it. Deleting twice changes nothing. Fails with NOT_FOUND / PRODUCT_NOT_FOUND."""
+    ImportProducts: _grpc.StreamUnaryMultiCallable[_catalog_pb2.ImportProductsRequest, _catalog_pb2.ImportProductsResponse]
+    """Adds many products, or changes those whose SKU is there, from the lines of a file that is sent in pieces. Each line counts for
+    itself: one that is wrong is reported and the others are imported; of two with one SKU the later one wins; a file that is sent
+    again changes nothing. What a line does not say of a product that is there stays as it is.
+    Fails with INVALID_ARGUMENT / IMPORT_MALFORMED when the first piece names no format, the header lacks a column, or a line is
+    longer than 64 KiB; lines before that are imported.
+    """
+    ListCategories: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListCategoriesRequest, _catalog_pb2.ListCategoriesResponse]
+    """Lists all categories, parents before their children, children by name."""
+    PutCategory: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.PutCategoryRequest, _catalog_pb2.PutCategoryResponse]
+    """Adds a category, or gives the one that is there its name and place. A product in a category nobody has put makes one at the root.
+    Fails with FAILED_PRECONDITION / CATEGORY_NOT_FOUND when there is no such parent, with FAILED_PRECONDITION / CATEGORY_CYCLE when it
+    would be above itself, and with FAILED_PRECONDITION / CATEGORY_TOO_DEEP below eight levels.
+    """
+    DeleteCategory: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteCategoryRequest, _catalog_pb2.DeleteCategoryResponse]
+    """Removes an empty category. Removing twice changes nothing.
+    Fails with FAILED_PRECONDITION / CATEGORY_NOT_EMPTY while it has children or products on sale.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -73,6 +91,24 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """
     DeleteProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteProductRequest, _catalog_pb2.DeleteProductResponse]  # type: ignore[assignment]
     """Takes a product off sale; orders keep what they say of it. Deleting twice changes nothing. Fails with NOT_FOUND / PRODUCT_NOT_FOUND."""
+    ImportProducts: _aio.StreamUnaryMultiCallable[_catalog_pb2.ImportProductsRequest, _catalog_pb2.ImportProductsResponse]  # type: ignore[assignment]
+    """Adds many products, or changes those whose SKU is there, from the lines of a file that is sent in pieces. Each line counts for
+    itself: one that is wrong is reported and the others are imported; of two with one SKU the later one wins; a file that is sent
+    again changes nothing. What a line does not say of a product that is there stays as it is.
+    Fails with INVALID_ARGUMENT / IMPORT_MALFORMED when the first piece names no format, the header lacks a column, or a line is
+    longer than 64 KiB; lines before that are imported.
+    """
+    ListCategories: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListCategoriesRequest, _catalog_pb2.ListCategoriesResponse]  # type: ignore[assignment]
+    """Lists all categories, parents before their children, children by name."""
+    PutCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.PutCategoryRequest, _catalog_pb2.PutCategoryResponse]  # type: ignore[assignment]
+    """Adds a category, or gives the one that is there its name and place. A product in a category nobody has put makes one at the root.
+    Fails with FAILED_PRECONDITION / CATEGORY_NOT_FOUND when there is no such parent, with FAILED_PRECONDITION / CATEGORY_CYCLE when it
+    would be above itself, and with FAILED_PRECONDITION / CATEGORY_TOO_DEEP below eight levels.
+    """
+    DeleteCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteCategoryRequest, _catalog_pb2.DeleteCategoryResponse]  # type: ignore[assignment]
+    """Removes an empty category. Removing twice changes nothing.
+    Fails with FAILED_PRECONDITION / CATEGORY_NOT_EMPTY while it has children or products on sale.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns products and their prices. Shoppers read, admins write."""
@@ -129,5 +165,47 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.DeleteProductResponse, _abc.Awaitable[_catalog_pb2.DeleteProductResponse]]:
         """Takes a product off sale; orders keep what they say of it. Deleting twice changes nothing. Fails with NOT_FOUND / PRODUCT_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ImportProducts(
+        self,
+        request_iterator: _MaybeAsyncIterator[_catalog_pb2.ImportProductsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ImportProductsResponse, _abc.Awaitable[_catalog_pb2.ImportProductsResponse]]:
+        """Adds many products, or changes those whose SKU is there, from the lines of a file that is sent in pieces. Each line counts for
+        itself: one that is wrong is reported and the others are imported; of two with one SKU the later one wins; a file that is sent
+        again changes nothing. What a line does not say of a product that is there stays as it is.
+        Fails with INVALID_ARGUMENT / IMPORT_MALFORMED when the first piece names no format, the header lacks a column, or a line is
+        longer than 64 KiB; lines before that are imported.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCategories(
+        self,
+        request: _catalog_pb2.ListCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ListCategoriesResponse, _abc.Awaitable[_catalog_pb2.ListCategoriesResponse]]:
+        """Lists all categories, parents before their children, children by name."""
+
+    @_abc_1.abstractmethod
+    def PutCategory(
+        self,
+        request: _catalog_pb2.PutCategoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PutCategoryResponse, _abc.Awaitable[_catalog_pb2.PutCategoryResponse]]:
+        """Adds a category, or gives the one that is there its name and place. A product in a category nobody has put makes one at the root.
+        Fails with FAILED_PRECONDITION / CATEGORY_NOT_FOUND when there is no such parent, with FAILED_PRECONDITION / CATEGORY_CYCLE when it
+        would be above itself, and with FAILED_PRECONDITION / CATEGORY_TOO_DEEP below eight levels.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteCategory(
+        self,
+        request: _catalog_pb2.DeleteCategoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.DeleteCategoryResponse, _abc.Awaitable[_catalog_pb2.DeleteCategoryResponse]]:
+        """Removes an empty category. Removing twice changes nothing.
+        Fails with FAILED_PRECONDITION / CATEGORY_NOT_EMPTY while it has children or products on sale.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
+from shop.inventory.v1 import inventory_pb2 as shop_dot_inventory_dot_v1_dot_inventory__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshop/inventory/v1/events.proto\x12\x11shop.inventory.v1\x1a\x15mesh/v1/options.proto\"P\n\x08StockLow\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x1b\n\x13low_stock_threshold\x18\x03 \x01(\x03:\t\xea\xc7\x18\x05\n\x03skub\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshop/inventory/v1/events.proto\x12\x11shop.inventory.v1\x1a\x15mesh/v1/options.proto\x1a!shop/inventory/v1/inventory.proto\"P\n\x08StockLow\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x1b\n\x13low_stock_threshold\x18\x03 \x01(\x03:\t\xea\xc7\x18\x05\n\x03sku\"m\n\x13\x41vailabilityChanged\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12,\n\x05level\x18\x02 \x01(\x0e\x32\x1d.shop.inventory.v1.StockLevel\x12\x10\n\x08revision\x18\x03 \x01(\x03:\t\xea\xc7\x18\x05\n\x03skub\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STOCKLOW']._loaded_options = None
   _globals['_STOCKLOW']._serialized_options = b'\352\307\030\005\n\003sku'
-  _globals['_STOCKLOW']._serialized_start=76
-  _globals['_STOCKLOW']._serialized_end=156
+  _globals['_AVAILABILITYCHANGED']._loaded_options = None
+  _globals['_AVAILABILITYCHANGED']._serialized_options = b'\352\307\030\005\n\003sku'
+  _globals['_STOCKLOW']._serialized_start=111
+  _globals['_STOCKLOW']._serialized_end=191
+  _globals['_AVAILABILITYCHANGED']._serialized_start=193
+  _globals['_AVAILABILITYCHANGED']._serialized_end=302
 # @@protoc_insertion_point(module_scope)

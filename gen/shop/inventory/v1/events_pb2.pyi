@@ -5,6 +5,7 @@ What inventory tells the others."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from shop.inventory.v1 import inventory_pb2 as _inventory_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -45,3 +46,33 @@ class StockLow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StockLow: _TypeAlias = StockLow  # noqa: Y015
+
+@_typing.final
+class AvailabilityChanged(_message.Message):
+    """How much of a SKU is left changed by a word. Published when the level changes, not for every unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """Stock keeping unit."""
+    level: _inventory_pb2.StockLevel.ValueType
+    """How much is left now."""
+    revision: _builtins.int
+    """Grows with each change of the level; what has the greater one is newer."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        level: _inventory_pb2.StockLevel.ValueType = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "revision", b"revision", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AvailabilityChanged: _TypeAlias = AvailabilityChanged  # noqa: Y015

@@ -20,6 +20,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _StockLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StockLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StockLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOCK_LEVEL_UNSPECIFIED: _StockLevel.ValueType  # 0
+    """Never sent."""
+    STOCK_LEVEL_PLENTY: _StockLevel.ValueType  # 1
+    """More than the threshold."""
+    STOCK_LEVEL_LOW: _StockLevel.ValueType  # 2
+    """The threshold or less."""
+    STOCK_LEVEL_OUT: _StockLevel.ValueType  # 3
+    """None."""
+
+class StockLevel(_StockLevel, metaclass=_StockLevelEnumTypeWrapper):
+    """How much of a SKU is left, in a word."""
+
+STOCK_LEVEL_UNSPECIFIED: StockLevel.ValueType  # 0
+"""Never sent."""
+STOCK_LEVEL_PLENTY: StockLevel.ValueType  # 1
+"""More than the threshold."""
+STOCK_LEVEL_LOW: StockLevel.ValueType  # 2
+"""The threshold or less."""
+STOCK_LEVEL_OUT: StockLevel.ValueType  # 3
+"""None."""
+Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
+
 @_typing.final
 class Stock(_message.Message):
     """Units of one SKU."""
@@ -548,3 +576,87 @@ class ListStockChangesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStockChangesResponse: _TypeAlias = ListStockChangesResponse  # noqa: Y015
+
+@_typing.final
+class ListAvailabilityRequest(_message.Message):
+    """Which page of SKUs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most SKUs to return; 0 means 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAvailabilityRequest: _TypeAlias = ListAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class ListAvailabilityResponse(_message.Message):
+    """One page of SKUs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def availability(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkuAvailability]:
+        """By SKU."""
+
+    def __init__(
+        self,
+        *,
+        availability: _abc.Iterable[Global___SkuAvailability] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAvailabilityResponse: _TypeAlias = ListAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class SkuAvailability(_message.Message):
+    """What shoppers may know of one SKU."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """Stock keeping unit."""
+    level: Global___StockLevel.ValueType
+    """How much is left."""
+    revision: _builtins.int
+    """Grows with each change of the level; what has the greater one is newer."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        level: Global___StockLevel.ValueType = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "revision", b"revision", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkuAvailability: _TypeAlias = SkuAvailability  # noqa: Y015

@@ -72,6 +72,11 @@ class InventoryServiceStub:
                 request_serializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListStockChangesRequest.SerializeToString,
                 response_deserializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListStockChangesResponse.FromString,
                 _registered_method=True)
+        self.ListAvailability = channel.unary_unary(
+                '/shop.inventory.v1.InventoryService/ListAvailability',
+                request_serializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListAvailabilityRequest.SerializeToString,
+                response_deserializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListAvailabilityResponse.FromString,
+                _registered_method=True)
 
 
 class InventoryServiceServicer:
@@ -136,6 +141,13 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAvailability(self, request, context):
+        """Lists what shoppers may know of stock, by SKU. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InventoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +185,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ListStockChanges,
                     request_deserializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListStockChangesRequest.FromString,
                     response_serializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListStockChangesResponse.SerializeToString,
+            ),
+            'ListAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAvailability,
+                    request_deserializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListAvailabilityRequest.FromString,
+                    response_serializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.ListAvailabilityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -367,6 +384,33 @@ class InventoryService:
             '/shop.inventory.v1.InventoryService/ListStockChanges',
             shop_dot_inventory_dot_v1_dot_inventory__pb2.ListStockChangesRequest.SerializeToString,
             shop_dot_inventory_dot_v1_dot_inventory__pb2.ListStockChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.inventory.v1.InventoryService/ListAvailability',
+            shop_dot_inventory_dot_v1_dot_inventory__pb2.ListAvailabilityRequest.SerializeToString,
+            shop_dot_inventory_dot_v1_dot_inventory__pb2.ListAvailabilityResponse.FromString,
             options,
             channel_credentials,
             insecure,

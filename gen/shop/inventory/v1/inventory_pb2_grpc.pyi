@@ -61,6 +61,8 @@ class InventoryServiceStub:
     """Lists stock by SKU. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
     ListStockChanges: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockChangesRequest, _inventory_pb2.ListStockChangesResponse]
     """Lists the ledger of one SKU, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    ListAvailability: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListAvailabilityRequest, _inventory_pb2.ListAvailabilityResponse]
+    """Lists what shoppers may know of stock, by SKU. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
 
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
@@ -95,6 +97,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Lists stock by SKU. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
     ListStockChanges: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockChangesRequest, _inventory_pb2.ListStockChangesResponse]  # type: ignore[assignment]
     """Lists the ledger of one SKU, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    ListAvailability: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListAvailabilityRequest, _inventory_pb2.ListAvailabilityResponse]  # type: ignore[assignment]
+    """Lists what shoppers may know of stock, by SKU. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns stock. A unit is on hand, reserved for an order, or sold; moving it between these never makes or loses one, and every change
@@ -168,5 +172,13 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.ListStockChangesResponse, _abc.Awaitable[_inventory_pb2.ListStockChangesResponse]]:
         """Lists the ledger of one SKU, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+
+    @_abc_1.abstractmethod
+    def ListAvailability(
+        self,
+        request: _inventory_pb2.ListAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.ListAvailabilityResponse, _abc.Awaitable[_inventory_pb2.ListAvailabilityResponse]]:
+        """Lists what shoppers may know of stock, by SKU. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

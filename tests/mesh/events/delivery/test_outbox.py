@@ -81,3 +81,37 @@ async def test_what_no_broker_could_deliver_is_refused(
             await Outbox("library").publish(tx, event)
 
     assert await rows(database) == []
+
+
+async def test_many_events_are_numbered_in_the_order_they_were_given(loans: Loans) -> None:
+    events = [loans.lent(name, number) for number, name in enumerate(["emma", "dune", "emma", "ulysses"])]
+
+    async with loans.database.transaction() as tx:
+        await loans.outbox.publish_all(tx, events)
+        await loans.outbox.publish_all(tx, [])
+
+    assert [pb.BookLent.FromString(row.data) for row in await rows(loans.database)] == events
+    assert len({row.event_id for row in await rows(loans.database)}) == 4
+
+
+async def test_of_many_events_one_that_is_refused_holds_back_all(loans: Loans) -> None:
+    with pytest.raises(ValueError, match="empty or too long"):
+        async with loans.database.transaction() as tx:
+            await loans.outbox.publish_all(tx, [loans.lent("dune", 1), pb.BookLent(number=2)])
+
+    assert await rows(loans.database) == []
+
+
+async def test_two_who_publish_on_the_same_subjects_in_any_order_do_not_wait_for_each_other_in_a_circle(
+    loans: Loans,
+) -> None:
+    names = [f"book-{number}" for number in range(40)]
+
+    async def publish(names: list[str]) -> None:
+        async with loans.database.transaction() as tx:
+            await loans.outbox.publish_all(tx, [loans.lent(name, 1) for name in names])
+
+    for _ in range(5):
+        await asyncio.gather(publish(names), publish(names[::-1]), publish(names[20:] + names[:20]))
+
+    assert len(await rows(loans.database)) == 5 * 3 * 40

@@ -94,11 +94,35 @@ class Inventory:
 
     async def low(self) -> list[tuple[str, int, int]]:
         """Return what was published as low, in order: SKU, on hand, threshold."""
-        events = [
-            events_pb2.StockLow.FromString(data)
-            for (data,) in await self.rows("select data from outbox order by sequence")
-        ]
+        events = await self._published(events_pb2.StockLow)
         return [(event.sku, event.on_hand, event.low_stock_threshold) for event in events]
+
+    async def told(self, sku: str) -> list[tuple[str, int]]:
+        """Return what others were told of a SKU's availability, in order: the word and its revision."""
+        return [
+            (pb.StockLevel.Name(event.level).removeprefix("STOCK_LEVEL_"), event.revision)
+            for event in await self._published(events_pb2.AvailabilityChanged)
+            if event.sku == sku
+        ]
+
+    async def listed(self, **fields: Any) -> dict[str, tuple[str, int]]:
+        """Return SKU -> word and revision, as catalog pages through them."""
+        catalog = Calls(self._stub, self.server.service_token("catalog"))
+        found: dict[str, tuple[str, int]] = {}
+        token = ""
+        while True:
+            page = await catalog.ListAvailability(pb.ListAvailabilityRequest(page_token=token, **fields))
+            for each in page.availability:
+                word = pb.StockLevel.Name(each.level).removeprefix("STOCK_LEVEL_")
+                found[each.sku] = (word, each.revision)
+            token = page.next_page_token
+            if not token:
+                return found
+
+    async def _published(self, kind: Any) -> list[Any]:
+        name = kind.DESCRIPTOR.full_name
+        rows = await self.rows("select type, data from outbox order by sequence")
+        return [kind.FromString(data) for type_, data in rows if type_ == name]
 
     async def let_expire(self) -> None:
         """Let the time pass until every reservation is overdue."""
