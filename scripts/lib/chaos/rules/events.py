@@ -157,7 +157,14 @@ def happened_once(evidence: Evidence) -> Finding:
     return found(AREA, "what can happen once was published once", len(counts), "events", breaches)
 
 
-REPEATABLE: Final = frozenset({"shop.inventory.v1.StockLow", "shop.payments.v1.PaymentRefunded"})
+REPEATABLE: Final = frozenset(
+    {
+        "shop.catalog.v1.ProductOffered",
+        "shop.inventory.v1.AvailabilityChanged",
+        "shop.inventory.v1.StockLow",
+        "shop.payments.v1.PaymentRefunded",
+    }
+)
 """A shelf runs low again once it was filled; a payment is given back part by part."""
 
 
