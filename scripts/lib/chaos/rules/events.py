@@ -165,7 +165,7 @@ REPEATABLE: Final = frozenset(
         "shop.payments.v1.PaymentRefunded",
     }
 )
-"""A shelf runs low again once it was filled; a payment is given back part by part."""
+"""A shelf runs low again once it was filled, a payment is given back part by part, a product changes."""
 
 
 def _is_history(state: str, told: tuple[str, ...]) -> bool:
