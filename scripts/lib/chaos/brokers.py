@@ -48,11 +48,6 @@ class Broker:
         """Return its process, if it runs at this moment."""
         return mesh.find(NATS) if self._server is None else self._server.find()
 
-    async def listen(self, mesh: Mesh) -> None:
-        """Hear every event from now on. Raises ChaosFailed."""
-        with _explained():
-            await self._witness(mesh).listen()
-
     async def events(self, mesh: Mesh) -> tuple[BrokerEvent, ...]:
         """Return every event that was published, copies included, in the broker's order. Raises ChaosFailed."""
         with _explained():
@@ -78,22 +73,21 @@ class Broker:
 
 @contextmanager
 def running_broker(kind: str, files: Path) -> Iterator[Broker]:
-    """Start the broker *kind*, unless it is the one that every mesh brings along."""
+    """Start the broker *kind*, unless it is the one that every mesh brings along. Raises ChaosFailed."""
     if kind == "nats":
         yield Broker(None)
         return
     with running_rabbitmq(files) as server:
+        with _explained():
+            asyncio.run(RabbitWitness(server.url).listen())  # before the mesh, which publishes as soon as it is up
         yield Broker(server)
 
 
 class Witness(Protocol):
     """Hears every event there is, beside the subscriptions."""
 
-    async def listen(self) -> None:
-        """Be heard from now on."""
-
     async def events(self) -> tuple[BrokerEvent, ...]:
-        """Return all events since `listen`, copies included, in the broker's order."""
+        """Return all events there were, copies included, in the broker's order."""
 
 
 class NatsWitness:
@@ -101,9 +95,6 @@ class NatsWitness:
 
     def __init__(self, url: str) -> None:
         self._url = url
-
-    async def listen(self) -> None:
-        """Do nothing: the stream remembers."""
 
     async def events(self) -> tuple[BrokerEvent, ...]:
         client = await nats.connect(self._url, connect_timeout=int(CONNECT_S))
@@ -130,6 +121,7 @@ class RabbitWitness:
         self._url = url
 
     async def listen(self) -> None:
+        """Have events kept from now on: what is published while there is no queue is gone."""
         async with self._queue():
             pass
 

@@ -52,7 +52,6 @@ async def perform(plan: Plan, mesh: Mesh, broker: Broker, progress: Progress) ->
     async with aiohttp.ClientSession(mesh.record.gateway_url, connector=aiohttp.TCPConnector(limit=0)) as session:
         provider = Provider.of(mesh, session)
         shelf, stocked = await fill(await administrator(session, mesh))
-        await broker.listen(mesh)
         told = Told()
         people = [await _shopper(number, plan, session, shelf, told) for number in range(plan.shoppers)]
         progress.say(f"{len(people)} shoppers, {len(plan.faults)} faults in {plan.seconds:g} s, seed {plan.seed}")
