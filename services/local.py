@@ -19,7 +19,7 @@ from weft.security import SigningKey, create_signing_key, write_jwks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["admin_token", "fill", "prepare"]
+__all__ = ["admin_token", "fill", "mail_folder", "prepare"]
 
 ADMIN_EMAIL: Final = "admin@example.com"
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
@@ -30,7 +30,8 @@ FIRST_DELIVERY: Final = 100
 def prepare(state: Path) -> Prepared:
     """Make the signing key and the administrator's password, once; their files are readable by their owner only.
 
-    Money is moved by the simulated provider, a program beside the services as the real one would be.
+    Money is moved by the simulated provider, a program beside the services as the real one would be. Mails go into a
+    folder that mail readers open.
     """
     keys = state / "keys"
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,6 +51,7 @@ def prepare(state: Path) -> Prepared:
                 "USERS_ADMIN_PASSWORD": _admin_password(state),
             },
             "payments": {"PAYMENTS_PROVIDER_URL": f"http://127.0.0.1:{port}"},
+            "notifications": {"NOTIFICATIONS_MAIL_URL": mail_folder(state).as_uri().replace("file:", "maildir:", 1)},
         },
         programs={
             "provider": ("services.payments.simulator", "--port", str(port), "--ledger", str(ledger)),
@@ -69,7 +71,12 @@ async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:
         async with asyncio.TaskGroup() as group:
             for product in PRODUCTS:
                 group.create_task(_offer(session, product))
-    return [("admin", f"{ADMIN_EMAIL} / {password}")]
+    return [("admin", f"{ADMIN_EMAIL} / {password}"), ("mails", str(mail_folder(state)))]
+
+
+def mail_folder(state: Path) -> Path:
+    """Return the maildir of everybody's mails."""
+    return state.resolve() / "mail"
 
 
 async def admin_token(session: aiohttp.ClientSession, state: Path) -> str:

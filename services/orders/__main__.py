@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from shop.orders.v1 import orders_pb2
 
 from services.chores import chore
+from services.orders.carts import Carts
 from services.orders.journal import Journal
 from services.orders.ordering import Ordering
 from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
@@ -34,16 +35,20 @@ FORGET_POLL_S: Final = 600.0
 async def build(runtime: Runtime) -> AsyncIterator[Parts]:
     async with Database.open(runtime.database_url, application_name=runtime.name) as database:
         peers, journal, changes = runtime.peers, Journal(runtime.outbox), Changes(database)
-        shipping = Shipping(peers)
+        offers, shipping = Offers(peers), Shipping(peers)
+        carts = Carts(database, offers, shipping)
         sagas = Sagas(database, journal, Inventory(peers), Payments(peers), shipping, tracing=runtime.tracing)
-        ordering = Ordering(database, journal, sagas, Buyers(peers), Offers(peers), shipping, changes)
-        forgetting = partial(chore, ordering.forget, name="forget requests", batch=FORGET_BATCH, poll_s=FORGET_POLL_S)
+        ordering = Ordering(database, journal, sagas, Buyers(peers), offers, shipping, changes)
+        forgetting = [
+            partial(chore, work, name=name, batch=FORGET_BATCH, poll_s=FORGET_POLL_S)
+            for name, work in {"forget requests": ordering.forget, "forget carts": carts.forget}.items()
+        ]
         name = orders_pb2.DESCRIPTOR.services_by_name["OrdersService"].full_name
         yield Parts(
-            servicers={name: OrdersServicer(database, ordering)},
+            servicers={name: OrdersServicer(database, ordering, carts)},
             database=database,
             handlers=handlers(journal),
-            background=[sagas.runner.work, changes.run, forgetting],
+            background=[sagas.runner.work, changes.run, *forgetting],
         )
 
 

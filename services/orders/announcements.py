@@ -27,7 +27,11 @@ def announcement(order: Order, event: Event) -> Message | None:
             )
         case Confirmed():
             return events_pb2.OrderConfirmed(
-                order_id=order_id, user_id=user_id, lines=_lines(order), total=money_message(order.total)
+                order_id=order_id,
+                user_id=user_id,
+                lines=_lines(order),
+                total=money_message(order.total),
+                shipping=money_message(order.shipping),
             )
         case Cancelled(reason):
             return events_pb2.OrderCancelled(
@@ -48,6 +52,7 @@ def _lines(order: Order) -> list[events_pb2.OrderedLine]:
             sku=line.sku,
             quantity=line.quantity,
             unit_price=money_message(line.unit_price),
+            name=line.name,
         )
         for line in order.lines
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from services.orders.events import (
@@ -23,36 +22,27 @@ from services.orders.events import (
     Placed,
     Returned,
     Shipped,
+    Tax,
 )
 from services.orders.money import Money
-from services.orders.refusals import (
-    CANCELLED_BY_USER,
-    CancelledByUser,
-    DuplicateProducts,
-    IllegalTransition,
-    ProductNotFound,
-)
-from weft.errors import Violation
+from services.orders.pricing import sum_of
+from services.orders.refusals import CANCELLED_BY_USER, CancelledByUser, IllegalTransition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
 __all__ = [
     "FOLLOWED",
     "REPEATS",
     "TRANSITIONS",
-    "Offer",
     "Order",
     "Recorded",
     "State",
-    "Wanted",
     "after",
     "changes",
     "first",
     "fold",
-    "priced",
-    "require_distinct",
 ]
 
 
@@ -128,23 +118,6 @@ _VERBS: Final[Mapping[type[Any], str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """How many of which product somebody asks for."""
-
-    product_id: UUID
-    quantity: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """A product as the catalog has it at this moment."""
-
-    sku: str
-    name: str
-    unit_price: Money
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What one shopper bought."""
 
@@ -152,7 +125,12 @@ class Order:
     user_id: str
     state: State
     lines: tuple[Line, ...]
+    shipping: Money
+    """What sending it costs; nothing in orders from before that was charged."""
+    taxes: tuple[Tax, ...]
+    """Contained in the total; none in orders from before they were told."""
     total: Money
+    """Of the lines and shipping."""
     destination: Address | None
     create_time: datetime
     update_time: datetime
@@ -237,12 +215,16 @@ def first(order_id: UUID, event: Event, *, now: datetime) -> Order:
     """Return the order that begins with *event*."""
     if not isinstance(event, Placed):
         raise _illegal("not placed", event)
+    goods = sum_of(event.lines)
+    shipping = event.shipping or Money.of_nanos(goods.currency, 0)
     return Order(
         order_id=order_id,
         user_id=event.user_id,
         state=TRANSITIONS[None, Placed],
         lines=event.lines,
-        total=_total(event.lines),
+        shipping=shipping,
+        taxes=event.taxes,
+        total=goods.plus(shipping),
         destination=event.destination,
         create_time=now,
         update_time=now,
@@ -256,53 +238,6 @@ def fold(order_id: UUID, history: Iterable[Recorded]) -> Order | None:
     for _, event, time in history:
         order = after(order, event, now=time) if order else first(order_id, event, now=time)
     return order
-
-
-def require_distinct(lines: Sequence[Wanted]) -> None:
-    """Raise DuplicateProducts if a product stands in more than one line."""
-    places: dict[UUID, int] = {}
-    violations = [
-        Violation(f"lines[{index}].productId", f"is the product of lines[{places[line.product_id]}] too")
-        for index, line in enumerate(lines)
-        if places.setdefault(line.product_id, index) != index
-    ]
-    if violations:
-        raise DuplicateProducts("each product may stand in one line only", violations=violations)
-
-
-def priced(lines: Sequence[Wanted], offers: Mapping[UUID, Offer]) -> tuple[Line, ...]:
-    """Return *lines*, at least one, at the prices of *offers*.
-
-    Raises:
-        ProductNotFound: for some lines there is no offer.
-        CurrenciesDiffer: they have no sum.
-    """
-    missing = [index for index, line in enumerate(lines) if line.product_id not in offers]
-    if missing:
-        names = [f"lines[{index}]" for index in missing]
-        raise ProductNotFound(
-            f"no product on sale for {', '.join(names)}",
-            violations=[Violation(f"{name}.productId", "is no product on sale") for name in names],
-            lines=",".join(map(str, missing)),
-            product_ids=",".join(str(lines[index].product_id) for index in missing),
-        )
-    bought = tuple(_line(line, offers[line.product_id]) for line in lines)
-    _total(bought)
-    return bought
-
-
-def _total(lines: Sequence[Line]) -> Money:
-    return reduce(Money.plus, (line.total for line in lines))
-
-
-def _line(wanted: Wanted, offer: Offer) -> Line:
-    return Line(
-        product_id=wanted.product_id,
-        sku=offer.sku,
-        name=offer.name,
-        unit_price=offer.unit_price,
-        quantity=wanted.quantity,
-    )
 
 
 def _illegal(state: str, event: Event) -> IllegalTransition:

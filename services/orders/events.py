@@ -21,6 +21,7 @@ __all__ = [
     "Placed",
     "Returned",
     "Shipped",
+    "Tax",
     "from_json",
     "to_json",
     "type_of",
@@ -40,6 +41,29 @@ class Line:
     @property
     def total(self) -> Money:
         return self.unit_price.times(self.quantity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tax:
+    """A tax that a total contains."""
+
+    rate_percent: str
+    """A decimal number without needless zeros: `19`, `5.5`."""
+    gross: Money
+    """How much of the total has this rate, tax included."""
+    tax: Money
+    """How much of that is tax."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rate_percent": self.rate_percent,
+            "gross": self.gross._asdict(),
+            "tax": self.tax._asdict(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Tax:
+        return cls(rate_percent=data["rate_percent"], gross=Money(**data["gross"]), tax=Money(**data["tax"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +100,10 @@ class Placed:
     """At least one, all priced in one currency."""
     destination: Address | None
     """None in orders from before there were payments and shipments: nothing is held, paid or sent for them."""
+    shipping: Money | None
+    """What sending it costs, in the currency of the lines; None in orders from before that was charged."""
+    taxes: tuple[Tax, ...]
+    """Contained in the prices of lines and shipping; none in orders from before they were told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +176,8 @@ def to_json(event: Event) -> dict[str, Any]:
             "user_id": event.user_id,
             "lines": [_line_to_json(line) for line in event.lines],
             "destination": event.destination.to_json() if event.destination else None,
+            "shipping": event.shipping._asdict() if event.shipping else None,
+            "taxes": [tax.to_json() for tax in event.taxes],
         }
     return asdict(event)
 
@@ -155,11 +185,13 @@ def to_json(event: Event) -> dict[str, Any]:
 def from_json(type_name: str, data: Mapping[str, Any]) -> Event:
     """Return the event that was written as *data*. Raises KeyError for a type or a form that never was one."""
     if type_name == "placed":
-        destination = data["destination"]
+        destination, shipping = data["destination"], data.get("shipping")
         return Placed(
             user_id=data["user_id"],
             lines=tuple(map(_line_from_json, data["lines"])),
             destination=Address.from_json(destination) if destination else None,
+            shipping=Money(**shipping) if shipping else None,
+            taxes=tuple(map(Tax.from_json, data.get("taxes", ()))),
         )
     event: Event = _TYPES[type_name](**data)
     return event
@@ -176,11 +208,10 @@ def _line_to_json(line: Line) -> dict[str, Any]:
 
 
 def _line_from_json(data: Mapping[str, Any]) -> Line:
-    price = data["unit_price"]
     return Line(
         product_id=UUID(data["product_id"]),
         sku=data["sku"],
         name=data["name"],
-        unit_price=Money(price["currency"], price["units"], price["nanos"]),
+        unit_price=Money(**data["unit_price"]),
         quantity=data["quantity"],
     )

@@ -12,13 +12,24 @@ from shop.shipping.v1 import shipping_pb2
 
 from services.orders.domain import State
 from services.orders.events import Address
+from services.orders.money import Money
 
 if TYPE_CHECKING:
+    from services.orders.cart import PricedCart
     from services.orders.domain import Order
-    from services.orders.events import Line
-    from services.orders.money import Money
+    from services.orders.events import Line, Tax
 
-__all__ = ["STATES", "address_message", "address_of", "money_message", "order_message", "time_of"]
+__all__ = [
+    "STATES",
+    "address_message",
+    "address_of",
+    "cart_message",
+    "money_message",
+    "money_of",
+    "order_message",
+    "tax_message",
+    "time_of",
+]
 
 STATES: Final = {
     State.PENDING: pb.Order.STATE_PENDING,
@@ -45,11 +56,31 @@ def order_message(order: Order) -> pb.Order:
         update_time=_timestamp(order.update_time),
         cancel_reason=order.cancel_reason,
         destination=address_message(order.destination) if order.destination else None,
+        shipping=money_message(order.shipping),
+        taxes=map(tax_message, order.taxes),
+    )
+
+
+def cart_message(cart: PricedCart) -> pb.Cart:
+    return pb.Cart(
+        lines=map(_line, cart.lines),
+        subtotal=money_message(cart.subtotal) if cart.subtotal else None,
+        unavailable_product_ids=map(str, cart.unavailable),
+        sold_out_product_ids=map(str, cart.sold_out),
+        update_time=_timestamp(cart.update_time) if cart.update_time else None,
     )
 
 
 def money_message(money: Money) -> MoneyMessage:
     return MoneyMessage(currency_code=money.currency, units=money.units, nanos=money.nanos)
+
+
+def money_of(message: MoneyMessage) -> Money:
+    return Money(message.currency_code, message.units, message.nanos)
+
+
+def tax_message(tax: Tax) -> pb.TaxLine:
+    return pb.TaxLine(rate_percent=tax.rate_percent, gross=money_message(tax.gross), tax=money_message(tax.tax))
 
 
 def address_message(address: Address) -> shipping_pb2.Address:

@@ -13,9 +13,8 @@ from shop.payments.v1 import invoices_pb2, payments_pb2, payments_pb2_grpc
 from shop.shipping.v1 import shipping_pb2, shipping_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 
-from services.orders.domain import Offer
-from services.orders.messages import address_message, money_message
-from services.orders.money import Money
+from services.orders.messages import address_message, money_message, money_of
+from services.orders.pricing import Offer
 from services.orders.refusals import (
     DESTINATION_NOT_SERVED,
     DestinationNotServed,
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from services.orders.domain import Order
-    from services.orders.events import Address, Line
+    from services.orders.events import Address, Line, Tax
+    from services.orders.money import Money
     from weft.client import Peers
 
     T = TypeVar("T")
@@ -147,6 +147,8 @@ class Payments:
             order_id=str(order.order_id),
             request_id=request_id,
             lines=map(_sold, order.lines),
+            shipping=None if order.shipping.is_nothing else money_message(order.shipping),
+            taxes=map(_taxed, order.taxes),
             buyer=address_message(buyer),
         )
         await _judged(self._payments.CapturePayment(request))
@@ -168,22 +170,23 @@ class Shipping:
             shipping_pb2_grpc.ShippingServiceStub, "shipping"
         )
 
-    async def require_served(self, destination: Address, units: int) -> None:
-        """Return if *units* can be sent to *destination*; nothing is booked.
+    async def quote(self, country_code: str, units: int) -> Money:
+        """Return what sending *units* to a country costs; nothing is booked.
 
         Raises:
             DestinationNotServed: no carrier goes there.
             PeerUnavailable: it can't be known at the moment.
         """
         request = shipping_pb2.QuoteShipmentRequest(
-            destination=shipping_pb2.Destination(country_code=destination.country_code), units=units
+            destination=shipping_pb2.Destination(country_code=country_code), units=units
         )
         try:
-            await self._shipping.QuoteShipment(request)
+            response = await self._shipping.QuoteShipment(request)
         except PeerError as error:
             if error.reason == DESTINATION_NOT_SERVED:
                 raise DestinationNotServed from error
             raise _understood(error) from error
+        return money_of(response.rate)
 
     async def schedule(self, order: Order, destination: Address, request_id: str) -> None:
         request = shipping_pb2.ScheduleShipmentRequest(
@@ -227,9 +230,20 @@ def _sold(line: Line) -> invoices_pb2.InvoiceLine:
     )
 
 
+def _taxed(tax: Tax) -> invoices_pb2.InvoiceTax:
+    return invoices_pb2.InvoiceTax(
+        rate_percent=tax.rate_percent, gross=money_message(tax.gross), tax=money_message(tax.tax)
+    )
+
+
 def _offer(product: catalog_pb2.Product) -> Offer:
-    price = Money(product.price.currency_code, product.price.units, product.price.nanos)
-    return Offer(sku=product.sku, name=product.name, unit_price=price)
+    return Offer(
+        sku=product.sku,
+        name=product.name,
+        unit_price=money_of(product.price),
+        category=product.category,
+        is_sold_out=product.availability == catalog_pb2.AVAILABILITY_OUT,
+    )
 
 
 def _understood(error: PeerError) -> PeerError | PeerUnavailable:

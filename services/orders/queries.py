@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import DateTime, Integer, Text, Uuid, bindparam, select, tuple_
 
 from services.orders.domain import Order, State
-from services.orders.events import Address, Line
+from services.orders.events import Address, Line, Tax
 from services.orders.money import Money
 from services.orders.refusals import OrderNotFound
 from services.orders.tables import lines, orders
@@ -31,6 +31,9 @@ _ORDER: Final = (
     orders.c.user_id,
     orders.c.state,
     orders.c.currency,
+    orders.c.shipping_units,
+    orders.c.shipping_nanos,
+    orders.c.taxes,
     orders.c.total_units,
     orders.c.total_nanos,
     orders.c.create_time,
@@ -123,8 +126,8 @@ def _whole_orders(rows: Iterable[Iterable[Any]]) -> list[Order]:
 
 def _order(head: Sequence[Any], bought: Iterable[Sequence[Any]]) -> Order:
     (
-        order_id, user_id, state, currency, total_units, total_nanos, create_time, update_time, confirm_time,
-        cancel_reason, version, destination,
+        order_id, user_id, state, currency, shipping_units, shipping_nanos, taxes, total_units, total_nanos,
+        create_time, update_time, confirm_time, cancel_reason, version, destination,
     ) = head  # fmt: skip
     return Order(
         order_id=order_id,
@@ -140,6 +143,8 @@ def _order(head: Sequence[Any], bought: Iterable[Sequence[Any]]) -> Order:
             )
             for product_id, sku, name, units, nanos, quantity in bought
         ),
+        shipping=Money(currency, shipping_units, shipping_nanos),
+        taxes=tuple(map(Tax.from_json, taxes)),
         total=Money(currency, total_units, total_nanos),
         destination=Address.from_json(destination) if destination else None,
         create_time=create_time,

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Final
 from weft.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ServiceError, Unavailable, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "CANCELLED_BY_USER",
     "DESTINATION_NOT_SERVED",
     "PEER_UNAVAILABLE",
     "CancelledByUser",
+    "CartChanged",
+    "CartEmpty",
+    "CartFull",
     "CurrenciesDiffer",
     "DestinationNotServed",
     "DuplicateProducts",
@@ -46,12 +49,31 @@ class ProductNotFound(NotFound):
     """Products don't exist or are off sale; `violations` names the line of each, as does the metadata `lines`."""
 
 
+class CartChanged(FailedPrecondition):
+    """The cart isn't what its shopper saw; `violations` names each difference."""
+
+    def __init__(self, violations: Sequence[Violation], **metadata: str) -> None:
+        super().__init__("the cart has changed; look at it again", violations=violations)
+        self.metadata = metadata
+
+
+class CartEmpty(FailedPrecondition):
+    """There is nothing in the cart that could be bought."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing that is on sale is in the cart")
+
+
+class CartFull(FailedPrecondition):
+    """The cart holds as many products, or as many of one, as it may: the metadata `limit`."""
+
+
 class DuplicateProducts(InvalidArgument):
     """A product stands in more than one line; `violations` names each line after its first."""
 
 
 class CurrenciesDiffer(FailedPrecondition):
-    """The products are priced in different currencies, which have no sum."""
+    """Products, or products and what sending them costs, are priced in different currencies, which have no sum."""
 
 
 class DestinationNotServed(FailedPrecondition):
@@ -125,10 +147,13 @@ class PeerUnavailable(Unavailable):
         super().__init__(f"{peer} can't answer at the moment; try again", retry_after_s=retry_after_s, peer=peer)
 
 
-def order_refused(order_id: object, reason: str, message: str, metadata: Mapping[str, str]) -> ServiceError:
+def order_refused(
+    order_id: object, reason: str, message: str, metadata: Mapping[str, str], *, field: str = "lines"
+) -> ServiceError:
     """Return what the shopper is told of an order that was placed and could not be had, for *reason*.
 
-    *message* and *metadata* are from whoever refused, where that is known; nothing is reserved or held any more.
+    *message* and *metadata* are from whoever refused, where that is known; nothing is reserved or held any more. The
+    request calls its lines *field*.
     """
     refused: ServiceError
     if reason == CANCELLED_BY_USER:
@@ -138,7 +163,7 @@ def order_refused(order_id: object, reason: str, message: str, metadata: Mapping
         metadata = refused.metadata
     else:
         short = metadata.get("lines", "").split(",") if reason == "INSUFFICIENT_STOCK" else []
-        violations = [Violation(f"lines[{index}].quantity", "is more than there is") for index in short if index]
+        violations = [Violation(f"{field}[{index}].quantity", "is more than there is") for index in short if index]
         refused = FailedPrecondition(message or "the order was refused", reason=reason, violations=violations)
     refused.metadata = {**metadata, "order_id": str(order_id)}  # their names are a peer's, and may be any
     return refused

@@ -17,6 +17,9 @@ Why money that was taken and orders that are certain are the same, in every inte
 5.  The pivot of calling off is shipping's word that no parcel leaves, now or later. It is asked before any money
     moves: if the parcel has left, the order is as certain as before, and paid; if not, the money goes back and nothing
     will be sent. An uncertain outcome is neither: it is asked for until it is known.
+6.  What an order buys from a cart leaves the cart in the transaction that makes the order certain, so that money taken
+    and goods gone from the cart are one decision. Until then the cart names the order, and nothing else may buy it; an
+    order that is off can't become certain any more, so whatever it left in the cart is free without anybody's doing.
 
 An address that no carrier serves is refused before there is an order: shipping is asked what it would cost, which books
 nothing. The parcel itself is booked after the pivot only, since one booked before might leave before it is paid; and by
@@ -33,7 +36,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
-from services.orders import store
+from services.orders import cart_store, store
 from services.orders.domain import Order, State
 from services.orders.events import CancellationRefused, CancellationRequested, Cancelled, Confirmed
 from services.orders.refusals import (
@@ -117,9 +120,9 @@ class Sagas:
         definitions = (self._place_order(pace), self._cancel_order(pace))
         self.runner = Runner(database, definitions, tracing=tracing, lease_s=lease_s, poll_s=poll_s)
 
-    async def begin_placing(self, tx: Transaction, order_id: UUID) -> None:
+    async def begin_placing(self, tx: Transaction, order_id: UUID, *, is_from_cart: bool) -> None:
         """Have an order placed, once *tx* commits; the saga is known by the order's id."""
-        await self.runner.start(tx, PLACE_ORDER, order_id, {})
+        await self.runner.start(tx, PLACE_ORDER, order_id, {"is_from_cart": is_from_cart})
 
     async def begin_cancelling(self, tx: Transaction, order: Order) -> UUID:
         """Have an order called off that has just become CANCELLING, once *tx* commits; return the saga's id."""
@@ -213,7 +216,9 @@ class Sagas:
         now = self._clock()
         if reserved_until and datetime.fromisoformat(reserved_until) < now + HOLD_MARGIN:
             raise ReservationExpired
-        await self._journal.change(tx, given.saga_id, Confirmed(), now=now)
+        order, _ = await self._journal.change(tx, given.saga_id, Confirmed(), now=now)
+        if given.data.get("is_from_cart"):
+            await cart_store.take_out(tx, order.user_id, order.order_id, order.lines)
 
     async def _commit_stock(self, call: StepCall) -> None:
         commit = self._inventory.commit(call.saga_id, call.request_id)

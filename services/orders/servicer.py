@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from copy import deepcopy
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -13,15 +14,27 @@ from shop.orders.v1 import orders_pb2_grpc as pb_grpc
 
 from services import paging
 from services.orders import queries
-from services.orders.domain import State, Wanted
-from services.orders.messages import STATES, address_of, order_message, time_of
+from services.orders.cart import Seen
+from services.orders.domain import State
+from services.orders.messages import (
+    STATES,
+    address_of,
+    cart_message,
+    money_message,
+    money_of,
+    order_message,
+    tax_message,
+    time_of,
+)
 from services.orders.ordering import Purchase
+from services.orders.pricing import Wanted
 from services.orders.queries import Search
 from weft.call import caller, current_call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
+    from services.orders.carts import Carts
     from services.orders.domain import Order
     from services.orders.ordering import Ordering
     from weft.data import Database
@@ -40,9 +53,8 @@ _UNDER_WAY: Final = {State.PENDING, State.CANCELLING}
 class OrdersServicer(pb_grpc.OrdersServiceServicer):
     """Translates; see the contract for what each method promises."""
 
-    def __init__(self, database: Database, ordering: Ordering) -> None:
-        self._database = database
-        self._ordering = ordering
+    def __init__(self, database: Database, ordering: Ordering, carts: Carts) -> None:
+        self._database, self._ordering, self._carts = database, ordering, carts
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Context) -> pb.PlaceOrderResponse:
         order = await self._ordering.place(_purchase(request), until=_until())
@@ -76,6 +88,38 @@ class OrdersServicer(pb_grpc.OrdersServiceServicer):
         order = await self._ordering.cancel(UUID(request.order_id), caller().subject, until=_until())
         return pb.CancelOrderResponse(order=_answer(order))
 
+    async def GetCart(self, request: pb.GetCartRequest, context: Context) -> pb.GetCartResponse:
+        return pb.GetCartResponse(cart=cart_message(await self._carts.get(caller().subject)))
+
+    async def AddCartItem(self, request: pb.AddCartItemRequest, context: Context) -> pb.AddCartItemResponse:
+        cart = await self._carts.add(caller().subject, UUID(request.product_id), request.quantity)
+        return pb.AddCartItemResponse(cart=cart_message(cart))
+
+    async def PutCartItem(self, request: pb.PutCartItemRequest, context: Context) -> pb.PutCartItemResponse:
+        user_id, product_id = caller().subject, UUID(request.product_id)
+        if request.quantity:
+            cart = await self._carts.put(user_id, product_id, request.quantity)
+        else:
+            cart = await self._carts.remove(user_id, product_id)
+        return pb.PutCartItemResponse(cart=cart_message(cart))
+
+    async def RemoveCartItem(self, request: pb.RemoveCartItemRequest, context: Context) -> pb.RemoveCartItemResponse:
+        cart = await self._carts.remove(caller().subject, UUID(request.product_id))
+        return pb.RemoveCartItemResponse(cart=cart_message(cart))
+
+    async def QuoteCart(self, request: pb.QuoteCartRequest, context: Context) -> pb.QuoteCartResponse:
+        quote = await self._carts.quote(caller().subject, request.destination.country_code)
+        return pb.QuoteCartResponse(
+            cart=cart_message(quote.cart),
+            shipping=money_message(quote.terms.shipping),
+            taxes=map(tax_message, quote.terms.taxes),
+            total=money_message(quote.terms.total),
+        )
+
+    async def CheckOutCart(self, request: pb.CheckOutCartRequest, context: Context) -> pb.CheckOutCartResponse:
+        order = await self._ordering.place(_checked_out(request), until=_until())
+        return pb.CheckOutCartResponse(order=_answer(order))
+
     async def _page(self, search: Search, size: int, token: str) -> tuple[list[Order], str]:
         """Return a page of *search*, and the token of the next one."""
         scope = repr(search)
@@ -88,12 +132,26 @@ class OrdersServicer(pb_grpc.OrdersServiceServicer):
 
 
 def _purchase(request: pb.PlaceOrderRequest) -> Purchase:
-    anonymous = pb.PlaceOrderRequest()
-    anonymous.CopyFrom(request)
+    return _bought(request, request.lines, None)
+
+
+def _checked_out(request: pb.CheckOutCartRequest) -> Purchase:
+    prices = tuple(money_of(line.unit_price) for line in request.expected_lines)
+    seen = Seen(unit_prices=prices, total=money_of(request.expected_total))
+    return _bought(request, request.expected_lines, seen)
+
+
+def _bought(
+    request: pb.PlaceOrderRequest | pb.CheckOutCartRequest,
+    lines: Iterable[pb.PlaceOrderLine | pb.ExpectedLine],
+    seen: Seen | None,
+) -> Purchase:
+    anonymous = deepcopy(request)
     anonymous.request_id = ""
     return Purchase(
         user_id=caller().subject,
-        lines=tuple(Wanted(product_id=UUID(line.product_id), quantity=line.quantity) for line in request.lines),
+        lines=tuple(Wanted(product_id=UUID(line.product_id), quantity=line.quantity) for line in lines),
+        seen=seen,
         destination=address_of(request.destination),
         payment_method=request.payment_method,
         request_id=request.request_id,

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["lines", "metadata", "order_events", "orders", "payment_methods", "placements"]
+__all__ = ["cart_items", "carts", "lines", "metadata", "order_events", "orders", "payment_methods", "placements"]
 
 metadata = MetaData()
 
@@ -44,6 +45,10 @@ orders = Table(
     Column("user_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("currency", Text, nullable=False),
+    # What sending costs is in the total. The defaults are what is true of orders that replicas from before place, too.
+    Column("shipping_units", BigInteger, nullable=False, server_default="0"),
+    Column("shipping_nanos", Integer, nullable=False, server_default="0"),
+    Column("taxes", JSONB, nullable=False, server_default="[]"),
     Column("total_units", BigInteger, nullable=False),
     Column("total_nanos", Integer, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
@@ -98,4 +103,26 @@ payment_methods = Table(
     metadata,
     Column("order_id", Uuid, primary_key=True),
     Column("payment_method", Text, nullable=False),
+)
+
+# What somebody means to buy. Whoever changes a cart has locked its row here, so that changes come one after another.
+carts = Table(
+    "carts",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    # The order that what is in the cart was last bought by; as long as that is pending, nothing else buys it again.
+    Column("order_id", Uuid),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    Index("carts_by_update_time", "update_time"),
+)
+
+cart_items = Table(
+    "cart_items",
+    metadata,
+    Column("user_id", Text, ForeignKey(carts.c.user_id, name="cart_items_cart", ondelete="CASCADE"), primary_key=True),
+    Column("product_id", Uuid, primary_key=True),
+    Column("quantity", Integer, nullable=False),
+    # Grows with what is put in later.
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    CheckConstraint("quantity between 1 and 999", name="cart_items_quantity"),
 )

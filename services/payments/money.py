@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["NANOS", "Money", "NotPayable", "digits_of"]
+from services.currencies import digits_of
+
+__all__ = ["NANOS", "Money", "NotPayable"]
 
 NANOS: Final = 1_000_000_000
 _NANO_DIGITS: Final = 9
-_DIGITS: Final = (
-    dict.fromkeys(
-        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
-         "XOF", "XPF"), 0,
-    )
-    | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
-)  # fmt: skip
-"""Decimal places of those currencies that don't have two. Source: ISO 4217, list one."""
 
 
 class NotPayable(ValueError):
@@ -50,11 +44,6 @@ class Money(NamedTuple):
         units, nanos = self.units_and_nanos
         fraction = f".{nanos:0{_NANO_DIGITS}d}"[: digits + 1] if digits else ""
         return f"{units}{fraction} {self.currency}"
-
-
-def digits_of(currency: str) -> int:
-    """Return how many decimal places sums in *currency* have."""
-    return _DIGITS.get(currency, 2)
 
 
 def _step(currency: str) -> int:

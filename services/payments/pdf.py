@@ -15,8 +15,9 @@ from fpdf import FPDF
 from fpdf.enums import MethodReturnValue
 from fpdf.fonts import TTFFont
 
+from services.currencies import digits_of
 from services.payments.invoices import Invoice, Kind, Line
-from services.payments.money import NANOS, digits_of
+from services.payments.money import NANOS
 from services.payments.typeface import FAMILY, add_to, shown
 
 if TYPE_CHECKING:

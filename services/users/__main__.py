@@ -63,7 +63,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         with Passwords(threads=config.hash_threads) as passwords:
             if config.admin_email and config.admin_password:
                 await ensure_admin(database, passwords, config.admin_email, config.admin_password)
-            servicer = UsersServicer(database, passwords, issuer)
+            servicer = UsersServicer(database, passwords, issuer, runtime.outbox)
             name = users_pb2.DESCRIPTOR.services_by_name["UsersService"].full_name
             yield Parts(servicers={name: servicer}, database=database)
 

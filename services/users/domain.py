@@ -19,6 +19,7 @@ __all__ = [
     "CHANGEABLE",
     "SESSION_LIFETIME",
     "BadCredentials",
+    "Channel",
     "EmailTaken",
     "RefreshTokenInvalid",
     "Role",
@@ -40,9 +41,12 @@ SESSION_LIFETIME: Final = timedelta(days=30)
 CHANGEABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "first_name": ("first_name",),
     "last_name": ("last_name",),
-    "preferences": ("language", "marketing"),
+    "preferences": ("language", "marketing", "channels", "phone_number", "push_token"),
     "preferences.language": ("language",),
     "preferences.marketing": ("marketing",),
+    "preferences.channels": ("channels",),
+    "preferences.phone_number": ("phone_number",),
+    "preferences.push_token": ("push_token",),
 }
 """Path in an update mask -> fields of `User` it stands for."""
 
@@ -98,6 +102,14 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Channel(StrEnum):
+    """A way to tell a user something."""
+
+    EMAIL = "email"
+    SMS = "sms"
+    PUSH = "push"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """One account. Its password is no part of it."""
@@ -111,6 +123,11 @@ class User:
     state: State = State.ACTIVE
     language: str = DEFAULT_LANGUAGE
     marketing: bool = False
+    channels: tuple[str, ...] = (Channel.EMAIL,)
+    """How to tell the user of orders; at least one."""
+    phone_number: str = field(default="", repr=False)
+    """E.164; empty where none is known, as the push token."""
+    push_token: str = field(default="", repr=False)
     create_time: datetime
     update_time: datetime
 
@@ -121,9 +138,14 @@ class User:
         return self
 
     def change(self, values: Mapping[str, Any], *, now: datetime) -> User:
-        """Return the account with new *values* of the fields in `CHANGEABLE`; an empty language is the default one."""
+        """Return the account with new *values* of the fields in `CHANGEABLE`.
+
+        An empty language is the default one, and no channel is the default one too.
+        """
         if "language" in values:
             values = {**values, "language": values["language"] or DEFAULT_LANGUAGE}
+        if "channels" in values:
+            values = {**values, "channels": tuple(values["channels"]) or (Channel.EMAIL,)}
         return replace(self, **values, update_time=now)
 
     def deactivate(self, *, now: datetime) -> User:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from shop.users.v1 import events_pb2
 from shop.users.v1 import users_pb2 as pb
 from shop.users.v1 import users_pb2_grpc as pb_grpc
 
 from services import paging
-from services.masks import changed_fields
+from services.masks import InvalidFields, changed_fields
 from services.users import store
 from services.users.domain import (
     CHANGEABLE,
     SESSION_LIFETIME,
     BadCredentials,
+    Channel,
     RefreshTokenInvalid,
     Session,
     State,
@@ -27,28 +29,41 @@ from services.users.domain import (
     judge,
 )
 from weft.call import caller
+from weft.errors import Violation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.users.passwords import Passwords
     from weft.data import Database, Transaction
+    from weft.events import Outbox
     from weft.security import TokenIssuer
     from weft.server import Context
 
 __all__ = ["UsersServicer"]
 
 PAGE_SIZE: Final = 50
+ADMIN_CONTACTS: Final = 100
+"""The contract's: most administrators who are told of something."""
 EXPIRED_PER_LOGIN: Final = 20
 """Expired sessions deleted with each new one: more go than come, and no login waits for many."""
 
 _PAGES: Final = "users"
 _STATES: Final = {State.ACTIVE: pb.User.STATE_ACTIVE, State.DEACTIVATED: pb.User.STATE_DEACTIVATED}
+_CHANNELS: Final[dict[str, pb.Channel.ValueType]] = {
+    Channel.EMAIL: pb.CHANNEL_EMAIL,
+    Channel.SMS: pb.CHANNEL_SMS,
+    Channel.PUSH: pb.CHANNEL_PUSH,
+}
+_CHANNEL_NAMES: Final = {value: channel for channel, value in _CHANNELS.items()}
 
 
 class UsersServicer(pb_grpc.UsersServiceServicer):
     """Translates; see the contract for what each method promises."""
 
-    def __init__(self, database: Database, passwords: Passwords, issuer: TokenIssuer) -> None:
+    def __init__(self, database: Database, passwords: Passwords, issuer: TokenIssuer, outbox: Outbox) -> None:
         self._database = database
+        self._outbox = outbox
         self._passwords = passwords
         self._issuer = issuer
 
@@ -66,6 +81,7 @@ class UsersServicer(pb_grpc.UsersServiceServicer):
         async with self._database.transaction() as tx:
             await store.add_user(tx, user, password_hash)
             tokens = await self._start_session(tx, user, now=now)
+            await self._outbox.publish(tx, events_pb2.UserRegistered(user_id=str(user.user_id)))
         return pb.RegisterResponse(user=_message(user), tokens=tokens)
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
@@ -122,6 +138,9 @@ class UsersServicer(pb_grpc.UsersServiceServicer):
             "last_name": given.last_name,
             "language": given.preferences.language,
             "marketing": given.preferences.marketing,
+            "channels": _channels(given.preferences.channels),
+            "phone_number": given.preferences.phone_number,
+            "push_token": given.preferences.push_token,
         }
         populated = [name for name, value in values.items() if value]
         fields = changed_fields(request.update_mask.paths, populated, CHANGEABLE)
@@ -153,6 +172,16 @@ class UsersServicer(pb_grpc.UsersServiceServicer):
             await store.end_sessions(tx, user.user_id, now=now)
         return pb.DeactivateUserResponse(user=_message(user))
 
+    async def GetContact(self, request: pb.GetContactRequest, context: Context) -> pb.GetContactResponse:
+        user = await store.get_user(self._database, UUID(request.user_id))
+        return pb.GetContactResponse(contact=_contact(user))
+
+    async def ListAdminContacts(
+        self, request: pb.ListAdminContactsRequest, context: Context
+    ) -> pb.ListAdminContactsResponse:
+        administrators = await store.list_administrators(self._database, ADMIN_CONTACTS)
+        return pb.ListAdminContactsResponse(contacts=map(_contact, administrators))
+
     async def _start_session(self, tx: Transaction, user: User, *, now: datetime) -> pb.Tokens:
         session = Session(session_id=uuid4(), user_id=user.user_id, create_time=now, expire_time=now + SESSION_LIFETIME)
         tokens = self._new_tokens(user, now=now)
@@ -178,6 +207,24 @@ def _caller_id() -> UUID:
         raise UserNotFound(subject) from None
 
 
+def _channels(given: Sequence[pb.Channel.ValueType]) -> list[Channel]:
+    """Raises InvalidFields, naming each that is none."""
+    violations = [
+        Violation(f"user.preferences.channels[{index}]", "must be one of the channels of the contract")
+        for index, channel in enumerate(given)
+        if channel not in _CHANNEL_NAMES
+    ]
+    if violations:
+        raise InvalidFields("the preferences name a channel that is none", violations=violations)
+    return [Channel(_CHANNEL_NAMES[channel]) for channel in given]
+
+
+def _contact(user: User) -> pb.Contact:
+    return pb.Contact(
+        user_id=str(user.user_id), email=user.email, first_name=user.first_name, preferences=_preferences(user)
+    )
+
+
 def _message(user: User) -> pb.User:
     return pb.User(
         user_id=str(user.user_id),
@@ -186,9 +233,19 @@ def _message(user: User) -> pb.User:
         last_name=user.last_name,
         roles=user.roles,
         state=_STATES[user.state],
-        preferences=pb.Preferences(language=user.language, marketing=user.marketing),
+        preferences=_preferences(user),
         create_time=_timestamp(user.create_time),
         update_time=_timestamp(user.update_time),
+    )
+
+
+def _preferences(user: User) -> pb.Preferences:
+    return pb.Preferences(
+        language=user.language,
+        marketing=user.marketing,
+        channels=[_CHANNELS[channel] for channel in user.channels],
+        phone_number=user.phone_number,
+        push_token=user.push_token,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import DateTime, Integer, Text, Uuid, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import DateTime, Integer, Text, Uuid, bindparam, delete, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.users.domain import (
@@ -37,6 +37,7 @@ __all__ = [
     "end_sessions",
     "find_credentials",
     "get_user",
+    "list_administrators",
     "list_page",
     "lock_token",
     "lock_user",
@@ -55,6 +56,9 @@ _USER: Final = (
     users.c.state,
     users.c.language,
     users.c.marketing,
+    users.c.channels,
+    users.c.phone_number,
+    users.c.push_token,
     users.c.create_time,
     users.c.update_time,
 )
@@ -73,6 +77,13 @@ _NEXT_PAGE: Final = prepare(
         < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("user_id", type_=Uuid))
     )
     .order_by(*_ORDER)
+    .limit(_LIMIT)
+)
+# As text and not as parameters: only then may every plan use the index of administrators.
+_ADMINISTRATORS: Final = prepare(
+    select(*_USER)
+    .where(text("roles @> '{admin}' AND state = 'active'"))
+    .order_by(users.c.create_time, users.c.user_id)
     .limit(_LIMIT)
 )
 
@@ -98,6 +109,11 @@ async def list_page(database: Database, limit: int, after: tuple[Any, ...] | Non
     else:
         rows = await database.fetch_all(_NEXT_PAGE, limit=limit, create_time=after[0], user_id=after[1])
     return [_user(row) for row in rows]
+
+
+async def list_administrators(database: Database, limit: int) -> list[User]:
+    """Return up to *limit* administrators who are active, oldest account first."""
+    return [_user(row) for row in await database.fetch_all(_ADMINISTRATORS, limit=limit)]
 
 
 async def add_user(tx: Transaction, user: User, password_hash: str) -> None:
@@ -139,8 +155,7 @@ async def save_user(tx: Transaction, user: User, *, password_hash: str | None = 
         "last_name": user.last_name,
         "roles": list(user.roles),
         "state": user.state.value,
-        "language": user.language,
-        "marketing": user.marketing,
+        **_preferences(user),
         "update_time": user.update_time,
     }
     if password_hash is not None:
@@ -230,7 +245,22 @@ async def delete_expired(tx: Transaction, *, limit: int, now: datetime) -> int:
 
 
 def _user(row: Iterable[Any]) -> User:
-    user_id, email, first_name, last_name, roles, state, language, marketing, create_time, update_time, *_ = row
+    (
+        user_id,
+        email,
+        first_name,
+        last_name,
+        roles,
+        state,
+        language,
+        marketing,
+        channels,
+        phone_number,
+        push_token,
+        create_time,
+        update_time,
+        *_,
+    ) = row
     return User(
         user_id=user_id,
         email=email,
@@ -240,6 +270,9 @@ def _user(row: Iterable[Any]) -> User:
         state=State(state),
         language=language,
         marketing=marketing,
+        channels=tuple(channels),
+        phone_number=phone_number,
+        push_token=push_token,
         create_time=create_time,
         update_time=update_time,
     )
@@ -255,10 +288,19 @@ def _new_row(user: User, password_hash: str) -> Mapping[str, object]:
         "last_name": user.last_name,
         "roles": list(user.roles),
         "state": user.state.value,
-        "language": user.language,
-        "marketing": user.marketing,
+        **_preferences(user),
         "create_time": user.create_time,
         "update_time": user.update_time,
+    }
+
+
+def _preferences(user: User) -> Mapping[str, object]:
+    return {
+        "language": user.language,
+        "marketing": user.marketing,
+        "channels": list(user.channels),
+        "phone_number": user.phone_number,
+        "push_token": user.push_token,
     }
 
 

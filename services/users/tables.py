@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -39,11 +40,21 @@ users = Table(
     Column("state", Text, nullable=False),
     Column("language", Text, nullable=False),
     Column("marketing", Boolean, nullable=False),
+    Column("channels", ARRAY(Text), nullable=False, server_default="{email}"),
+    Column("phone_number", Text, nullable=False, server_default=""),
+    Column("push_token", Text, nullable=False, server_default=""),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     UniqueConstraint("normalized_email", name=EMAIL_UNIQUE),
     CheckConstraint("state in ('active', 'deactivated')", name="users_state"),
+    CheckConstraint("channels <@ '{email,sms,push}' and cardinality(channels) between 1 and 3", name="users_channels"),
     Index("users_by_create_time", "create_time", "user_id"),
+    Index(
+        "users_administrators",
+        "create_time",
+        "user_id",
+        postgresql_where=text("roles @> '{admin}' AND state = 'active'"),
+    ),
 )
 
 sessions = Table(

@@ -63,12 +63,23 @@ class Person:
         return cls(session, mesh, mesh.token("11111111-1111-4111-8111-111111111111", "admin"))
 
     async def get(self, path: str) -> Answer:
-        async with self._session.get(self._url + path, headers=self._headers) as answer:
-            return Answer(answer.status, await answer.json())
+        return await self._ask("GET", path)
+
+    async def put(self, path: str, body: dict[str, Any]) -> Answer:
+        return await self._ask("PUT", path, json=body)
+
+    async def patch(self, path: str, body: dict[str, Any]) -> Answer:
+        return await self._ask("PATCH", path, json=body)
+
+    async def delete(self, path: str) -> Answer:
+        return await self._ask("DELETE", path)
 
     async def post(self, path: str, body: dict[str, Any], *, key: str = "") -> Answer:
+        return await self._ask("POST", path, key=key, json=body)
+
+    async def _ask(self, method: str, path: str, *, key: str = "", **body: Any) -> Answer:
         headers = self._headers | ({"idempotency-key": key} if key else {})
-        async with self._session.post(self._url + path, json=body, headers=headers) as answer:
+        async with self._session.request(method, self._url + path, headers=headers, **body) as answer:
             return Answer(answer.status, await answer.json())
 
     async def place(

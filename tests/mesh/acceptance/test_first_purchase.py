@@ -90,7 +90,7 @@ def test_reflection_at_the_gateway_names_every_service(mesh: Mesh) -> None:
 def test_status_names_every_process_and_instance(mesh: Mesh) -> None:
     status = mesh.status()
 
-    services = {"users", "catalog", "inventory", "orders", "payments", "shipping"}
+    services = {"users", "catalog", "inventory", "orders", "payments", "shipping", "notifications", "analytics"}
     others = {"envoy", "control", "postgres", "registry", "nats", "provider", "catalog.2", "orders.2"}
     assert {each["service"] for each in status["instances"]} == services
     assert {each["name"] for each in status["processes"]} >= services | others

@@ -144,7 +144,7 @@ async def _users(empty_database: Callable[[str], Awaitable[Database]]) -> AsyncI
     database = await empty_database("users")
     hasher = CountingHasher()
     with Passwords(hasher) as passwords:
-        servicer = UsersServicer(database, passwords, TokenIssuer(KEY))
+        servicer = UsersServicer(database, passwords, TokenIssuer(KEY), Outbox("users"))
         async with serving({"shop.users.v1.UsersService": servicer}, database=database, key=KEY) as server:
             calls = Calls(users_pb2_grpc.UsersServiceStub(server.channel))
             yield Users(server=server, calls=calls, database=database, hasher=hasher, passwords=passwords)
@@ -213,13 +213,14 @@ async def _hasty_shop(empty_database: Callable[[str], Awaitable[Database]]) -> A
 
 @asynccontextmanager
 async def _shop_of(database: Database, pace: Pace) -> AsyncIterator[Shop]:
+    offered = orders_peers.Catalog()
     async with (
         Fulfilment.running() as fulfilment,
-        served(users=orders_peers.Users(), catalog=orders_peers.Catalog()) as others,
+        served(users=orders_peers.Users(), catalog=offered) as others,
     ):
         targets = {**others, **fulfilment.targets}
         async with replica(database, targets, pace=pace) as only:
-            yield Shop(replica=only, fulfilment=fulfilment, database=database, targets=targets)
+            yield Shop(replica=only, fulfilment=fulfilment, database=database, targets=targets, offered=offered)
 
 
 @pytest.fixture(name="eventually")

@@ -15,6 +15,7 @@ from shop.shipping.v1 import shipping_pb2
 from sqlalchemy import text
 
 from services.orders import peers as asked
+from services.orders.carts import Carts
 from services.orders.journal import Journal
 from services.orders.ordering import Ordering
 from services.orders.saga import Pace, Sagas
@@ -22,6 +23,7 @@ from services.orders.servicer import OrdersServicer
 from services.orders.watching import Changes
 from tests.mesh.services.calls import KEY, Calls
 from tests.mesh.services.orders_peers import MUG, Inventory, Payments, Shipping
+from tests.mesh.services.orders_peers import Catalog as CatalogFake
 from weft.client import Peers
 from weft.data import Database
 from weft.events.outbox import Outbox
@@ -82,6 +84,7 @@ class Replica:
 
     server: TestServer
     ordering: Ordering
+    carts: Carts
     sagas: Sagas
     journal: Journal
     changes: Changes
@@ -171,6 +174,8 @@ class Shop:
     fulfilment: Fulfilment
     database: Database
     targets: Mapping[str, str]
+    offered: CatalogFake = field(default_factory=CatalogFake)
+    """The catalog, unless it is the service itself."""
     user_id: str = field(default_factory=lambda: str(uuid4()))
 
     @property
@@ -301,14 +306,18 @@ async def replica(
             pace=pace,
             poll_s=0.05,
         )
-        ordering = Ordering(database, journal, sagas, asked.Buyers(peers), asked.Offers(peers), shipping, changes)
+        offers = asked.Offers(peers)
+        ordering = Ordering(database, journal, sagas, asked.Buyers(peers), offers, shipping, changes)
+        carts = Carts(database, offers, shipping)
         loops = [asyncio.create_task(changes.run())]
         if works:
             loops.append(asyncio.create_task(sagas.runner.work()))
         try:
-            servicer = OrdersServicer(database, ordering)
+            servicer = OrdersServicer(database, ordering, carts)
             async with serving({NAME: servicer}, database=database, key=KEY, tracing=tracing) as server:
-                yield Replica(server=server, ordering=ordering, sagas=sagas, journal=journal, changes=changes)
+                yield Replica(
+                    server=server, ordering=ordering, carts=carts, sagas=sagas, journal=journal, changes=changes
+                )
         finally:
             for loop in loops:
                 loop.cancel()

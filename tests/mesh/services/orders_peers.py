@@ -124,18 +124,34 @@ class Users:
 
 
 class Catalog:
-    """Sells a mug and a pot, for ever."""
+    """Sells a mug and a pot."""
+
+    def __init__(self) -> None:
+        self.products: dict[str, Any] = {}
+        self.is_away = False
+        self.asked = 0
+        self.sell(MUG, "MUG")
+        self.sell(POT, "POT")
+
+    def sell(self, product_id: str, sku: str, cents: int = 1450, *, currency: str = "EUR", **fields: Any) -> None:
+        """Have a product on sale, at this price from now on."""
+        units, rest = divmod(cents, 100)
+        price = Money(currency_code=currency, units=units, nanos=rest * 10_000_000)
+        fields = {"name": sku.title(), "category": "kitchen", "price": price} | fields
+        self.products[product_id] = catalog_pb2.Product(product_id=product_id, sku=sku, **fields)
+
+    def sell_out(self, product_id: str) -> None:
+        self.products[product_id].availability = catalog_pb2.AVAILABILITY_OUT
+
+    def withdraw(self, product_id: str) -> None:
+        del self.products[product_id]
 
     async def BatchGetProducts(self, request: Any, context: Any) -> Any:
-        price = Money(currency_code="EUR", units=14, nanos=500_000_000)
-        sold = {MUG: "MUG", POT: "POT"}
-        return catalog_pb2.BatchGetProductsResponse(
-            products=[
-                catalog_pb2.Product(product_id=each, sku=sold[each], name=sold[each].title(), price=price)
-                for each in request.product_ids
-                if each in sold
-            ]
-        )
+        self.asked += 1
+        if self.is_away:
+            raise Unavailable("no", reason="DATABASE_UNAVAILABLE")
+        found = [self.products[each] for each in request.product_ids if each in self.products]
+        return catalog_pb2.BatchGetProductsResponse(products=found)
 
 
 class Inventory(Peer):
@@ -197,6 +213,8 @@ class Payments(Peer):
     def __init__(self) -> None:
         super().__init__()
         self.amounts: dict[str, Any] = {}
+        self.bills: dict[str, Any] = {}
+        """Order -> the request by which its money was taken."""
         self.methods: dict[str, str] = {}
         """What each order was to be paid with."""
 
@@ -217,6 +235,7 @@ class Payments(Peer):
         def capture() -> None:
             if request.order_id not in self.state:
                 raise NotFound("no payment", reason="PAYMENT_NOT_FOUND")
+            self.bills[request.order_id] = request
             self._move(request.order_id, {"authorized": "captured"}, {"voided": "PAYMENT_CLOSED"})
 
         await self._meet("CapturePayment", request, capture, "PAYMENT_CLOSED")
@@ -250,13 +269,15 @@ class Shipping(Peer):
         super().__init__()
         self.parcels: dict[str, Any] = {}
         """Order -> the request that its parcel was booked with."""
+        self.rate = Money(currency_code="EUR", units=4, nanos=900_000_000)
+        """What every parcel costs."""
         self.quoted: list[Any] = []
         """What was asked before anything is done; nobody holds these calls up."""
 
     async def QuoteShipment(self, request: Any, context: Any) -> Any:
         self.quoted.append(request)
         await self._suffer("QuoteShipment", request, lambda: None, "DESTINATION_NOT_SERVED")
-        return shipping_pb2.QuoteShipmentResponse()
+        return shipping_pb2.QuoteShipmentResponse(rate=self.rate)
 
     async def ScheduleShipment(self, request: Any, context: Any) -> Any:
         def schedule() -> None:

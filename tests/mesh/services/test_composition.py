@@ -69,7 +69,7 @@ async def _empty_url(
     return make
 
 
-@pytest.mark.parametrize("name", ["users", "catalog", "orders", "inventory", "payments", "shipping"])
+@pytest.mark.parametrize("name", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications"])
 def test_a_service_is_named_as_its_contract_says_and_has_migrations(name: str) -> None:
     service = import_module(f"services.{name}.__main__").service
 
@@ -253,7 +253,7 @@ async def test_a_shop_is_filled_once(tmp_path: Path) -> None:
     assert len(rest.skus) == len(local.PRODUCTS) == 12
     assert set(rest.delivered.values()) == {local.FIRST_DELIVERY}
     assert rest.delivered.keys() == rest.skus
-    assert rows == [[("admin", f"{local.ADMIN_EMAIL} / {password}")]] * 2
+    assert rows == [[("admin", f"{local.ADMIN_EMAIL} / {password}"), ("mails", str(tmp_path / "mail"))]] * 2
 
 
 async def test_filling_a_shop_that_is_not_there_fails(tmp_path: Path) -> None:
@@ -261,3 +261,41 @@ async def test_filling_a_shop_that_is_not_there_fails(tmp_path: Path) -> None:
 
     with pytest.raises(aiohttp.ClientError):
         await local.fill(tmp_path, "http://127.0.0.1:1")
+
+
+async def test_notifications_writes_where_it_is_told_to_and_into_a_folder_of_the_mesh(
+    empty_url: Callable[[str], Awaitable[str]], tmp_path: Path
+) -> None:
+    env = local.prepare(tmp_path / "a state").env["notifications"]
+
+    async with built("notifications", await empty_url("notifications"), env) as parts:
+        assert list(parts.servicers) == ["shop.notifications.v1.NotificationsService"]
+
+    assert sorted(path.name for path in local.mail_folder(tmp_path / "a state").iterdir()) == ["cur", "new", "tmp"]
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({}, "NOTIFICATIONS_MAIL_URL is not set"),
+        ({"NOTIFICATIONS_SMS_URL": "http://sms"}, "NOTIFICATIONS_WEBHOOK_SECRET_FILE is not set"),
+        (
+            {"NOTIFICATIONS_PUSH_URL": "http://push", "NOTIFICATIONS_WEBHOOK_SECRET_FILE": "/nowhere"},
+            "NOTIFICATIONS_WEBHOOK_SECRET_FILE can't be read",
+        ),
+        (
+            {"NOTIFICATIONS_PUSH_URL": "http://push", "NOTIFICATIONS_WEBHOOK_SECRET_FILE": "/dev/null"},
+            "NOTIFICATIONS_WEBHOOK_SECRET_FILE is empty",
+        ),
+    ],
+)
+async def test_notifications_says_what_it_needs(
+    empty_url: Callable[[str], Awaitable[str]], env: Mapping[str, str], problem: str
+) -> None:
+    mail = {"NOTIFICATIONS_MAIL_URL": "smtp://127.0.0.1:1"} if env else {}
+
+    with pytest.raises(ConfigError) as refused:
+        async with built("notifications", await empty_url("notifications"), {**mail, **env}):
+            pass
+
+    assert refused.value.problems == (problem,)

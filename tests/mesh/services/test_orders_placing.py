@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from google.type.money_pb2 import Money
 from shop.orders.v1 import orders_pb2 as pb
 
 from tests.mesh.services.calls import refusal
@@ -320,8 +321,9 @@ async def test_a_caller_who_leaves_does_not_stop_their_order(shop: Shop) -> None
     assert shop.fulfilment.of(order_id) == ("sold", "captured", "created")
 
 
-async def test_what_costs_nothing_is_had_without_a_payment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.orders.peers._offer", _for_nothing)
+async def test_what_costs_nothing_is_had_without_a_payment(shop: Shop) -> None:
+    shop.offered.sell(MUG, "MUG", 0)
+    shop.shipping.rate.CopyFrom(Money(currency_code="EUR"))
 
     order = (await shop.me.PlaceOrder(ONE_MUG)).order
     await shop.at_rest()
@@ -346,13 +348,6 @@ async def test_personal_data_is_in_no_saga_event_or_log(shop: Shop, caplog: pyte
         text = str(await shop.rows(f"select * from {table}"))
         assert [secret for secret in secrets if secret in text] == [], table
     assert [secret for secret in secrets if secret in caplog.text] == []
-
-
-def _for_nothing(product: Any) -> Any:
-    from services.orders.domain import Offer  # noqa: PLC0415
-    from services.orders.money import Money  # noqa: PLC0415
-
-    return Offer(sku=product.sku, name=product.name, unit_price=Money("EUR", 0, 0))
 
 
 async def _is(shop: Shop, statuses: list[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -33,6 +34,7 @@ from services.orders.events import (
     Placed,
     Returned,
     Shipped,
+    Tax,
 )
 from services.orders.journal import Journal
 from services.orders.money import Money
@@ -58,6 +60,11 @@ EVENTS: list[Event] = [
     Returned(),
 ]
 JOURNAL = Journal(Outbox("orders"))
+SHIPPING = Money("EUR", 4, 900_000_000)
+TAXES = (
+    Tax(rate_percent="19", gross=Money("EUR", 6, 900_000_000), tax=Money("EUR", 1, 100_000_000)),
+    Tax(rate_percent="5.5", gross=Money("EUR", 2, 0), tax=Money("EUR", 0, 100_000_000)),
+)
 
 
 @pytest.fixture(name="database")
@@ -76,7 +83,7 @@ def placed(user_id: str = "ada", *, lines: int = 2) -> Placed:
         )
         for number in range(lines)
     ]
-    return Placed(user_id=user_id, lines=tuple(bought), destination=HOME)
+    return Placed(user_id=user_id, lines=tuple(bought), destination=HOME, shipping=SHIPPING, taxes=TAXES)
 
 
 async def begin(database: Database, event: Placed | None = None, *, now: datetime = NOW) -> UUID:
@@ -137,7 +144,12 @@ async def test_a_rebuild_mends_what_is_wrong_missing_or_too_much(
         await happens(database, order_id, Confirmed(), Shipped())
     right = await rows(database)
     async with database.transaction() as tx:
-        await tx.execute(text("update orders set state = 'returned', version = 99, user_id = 'x', total_units = 0"))
+        await tx.execute(
+            text(
+                "update orders set state = 'returned', version = 99, user_id = 'x', total_units = 0,"
+                " shipping_units = 9, shipping_nanos = 9, taxes = '[]'"
+            )
+        )
         await tx.execute(text("update order_lines set quantity = 7, name = 'wrong'"))
         await tx.execute(text("delete from order_lines where position = 1"))
         await tx.execute(text(f"delete from orders where order_id in ('{ids[0]}', '{ids[5]}')"))
@@ -365,6 +377,7 @@ async def test_orders_from_before_get_their_histories(postgres: EmbeddedPostgres
     assert set(read) == {confirmed, cancelled}
     was, off = read[confirmed], read[cancelled]
     assert (was.state, was.cancel_reason, was.total) == ("confirmed", "", ("EUR", 33, 980000001))
+    assert (was.shipping, was.taxes) == (("EUR", 0, 0), ())
     assert (off.state, off.cancel_reason) == ("cancelled", "CANCELLED_BY_USER")
     assert [(line.name, line.quantity, line.total) for line in was.lines] == [
         ('A "mug"', 2, ("EUR", 29, 980000000)),
@@ -375,9 +388,24 @@ async def test_orders_from_before_get_their_histories(postgres: EmbeddedPostgres
     assert (was.destination, was.version, off.version) == (None, 2, 4)
 
 
+async def test_an_order_from_before_sending_was_charged_costs_what_it_cost(database: Database) -> None:
+    order_id = await begin(database, replace(placed(), shipping=None, taxes=()))
+    async with database.transaction() as tx:
+        await tx.execute(text("update order_events set data = data - 'shipping' - 'taxes'"))
+    live = await rows(database)
+
+    assert [done async for done in rebuild(database)] == [1]
+
+    assert await rows(database) == live
+    read = await queries.get_order(database, str(order_id), "ada")
+    assert (read.shipping, read.taxes) == (("EUR", 0, 0), ())
+    assert read.total == ("EUR", 0 * 1 + 1 * 2 + 2, 970_000_000)
+    assert read == await store.get_order(database, order_id)
+
+
 async def test_an_order_from_before_there_were_payments_can_be_called_off(shop: Shop) -> None:
     event = placed(shop.user_id)
-    old = Placed(user_id=event.user_id, lines=event.lines, destination=None)
+    old = Placed(user_id=event.user_id, lines=event.lines, destination=None, shipping=None, taxes=())
     order_id = await begin(shop.database, old)
     await happens(shop.database, order_id, Confirmed())
 

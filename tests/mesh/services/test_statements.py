@@ -85,7 +85,9 @@ async def filled(database: Database, *statements: str) -> Database:
     return database
 
 
-@pytest.mark.parametrize("service", ["users", "catalog", "orders", "inventory", "payments", "shipping"])
+@pytest.mark.parametrize(
+    "service", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications"]
+)
 def test_migrations_make_the_tables_that_the_store_uses(service: str, database_url: Callable[[str], str]) -> None:
     metadata = import_module(f"services.{service}.tables").metadata
     engine = sa.create_engine(database_url(service).replace("postgresql:", "postgresql+psycopg2:"))
@@ -101,7 +103,9 @@ def test_migrations_make_the_tables_that_the_store_uses(service: str, database_u
     assert differences == []
 
 
-@pytest.mark.parametrize("service", ["users", "catalog", "orders", "inventory", "payments", "shipping"])
+@pytest.mark.parametrize(
+    "service", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications"]
+)
 def test_check_constraints_and_computed_columns_are_those_of_the_tables(
     service: str, database_url: Callable[[str], str]
 ) -> None:

@@ -13,11 +13,12 @@ from shop.payments.v1 import payments_pb2
 from shop.shipping.v1 import shipping_pb2
 from shop.users.v1 import users_pb2
 
-from services.orders.domain import Offer, Order, first
-from services.orders.events import Address, Line, Placed
-from services.orders.messages import address_message
+from services.orders.domain import Order, first
+from services.orders.events import Address, Line, Placed, Tax
+from services.orders.messages import address_message, money_message
 from services.orders.money import Money
 from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
+from services.orders.pricing import Offer
 from services.orders.refusals import (
     DestinationNotServed,
     InsufficientStock,
@@ -96,13 +97,22 @@ async def test_a_user_who_may_buy_is_nothing_to_speak_of() -> None:
 
 async def test_offers_are_the_catalogs_products_by_id() -> None:
     price = MoneyMessage(currency_code="EUR", units=14, nanos=500_000_000)
-    product = catalog_pb2.Product(product_id=str(MUG), sku="MUG", name="Mug", price=price)
+    product = catalog_pb2.Product(product_id=str(MUG), sku="MUG", name="Mug", price=price, category="kitchen")
     peer = peers(catalog_pb2.BatchGetProductsResponse(products=[product]))
 
     offers = await Offers(peer).find([MUG])
 
-    assert offers == {MUG: Offer(sku="MUG", name="Mug", unit_price=Money("EUR", 14, 500_000_000))}
+    assert offers == {MUG: Offer(sku="MUG", name="Mug", unit_price=Money("EUR", 14, 500_000_000), category="kitchen")}
     assert peer.requests == [catalog_pb2.BatchGetProductsRequest(product_ids=[str(MUG)])]
+
+
+@pytest.mark.parametrize("availability", catalog_pb2.Availability.values())
+async def test_only_what_the_catalog_says_is_out_is_sold_out(availability: catalog_pb2.Availability.ValueType) -> None:
+    product = catalog_pb2.Product(product_id=str(MUG), availability=availability)
+
+    offers = await Offers(peers(catalog_pb2.BatchGetProductsResponse(products=[product]))).find([MUG])
+
+    assert offers[MUG].is_sold_out == (availability == catalog_pb2.AVAILABILITY_OUT)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,7 @@ async def test_a_refusal_of_shipping_to_say_what_it_costs_means_something_here_o
     code: str, reason: str, meaning: type[Exception]
 ) -> None:
     with pytest.raises(meaning) as raised:
-        await Shipping(peers(PeerError("shipping", code, "no", reason=reason))).require_served(HOME, 3)
+        await Shipping(peers(PeerError("shipping", code, "no", reason=reason))).quote("GB", 3)
 
     assert type(raised.value) is meaning
 
@@ -128,22 +138,26 @@ async def test_a_destination_that_is_not_served_is_named_as_our_own_callers_name
     refusal = PeerError("shipping", "FAILED_PRECONDITION", "no", reason="DESTINATION_NOT_SERVED")
 
     with pytest.raises(DestinationNotServed) as raised:
-        await Shipping(peers(refusal)).require_served(HOME, 3)
+        await Shipping(peers(refusal)).quote("GB", 3)
 
     assert (raised.value.code, raised.value.reason) == ("FAILED_PRECONDITION", "DESTINATION_NOT_SERVED")
     assert [each.field for each in raised.value.violations] == ["destination.countryCode"]
 
 
 async def test_shipping_is_asked_what_it_costs_without_being_told_whose_it_is() -> None:
-    peer = peers(shipping_pb2.QuoteShipmentResponse())
+    rate = MoneyMessage(currency_code="EUR", units=4, nanos=900_000_000)
+    peer = peers(shipping_pb2.QuoteShipmentResponse(rate=rate))
 
-    await Shipping(peer).require_served(HOME, 3)
+    assert await Shipping(peer).quote("GB", 3) == Money("EUR", 4, 900_000_000)
 
     there = shipping_pb2.Destination(country_code="GB")
     assert peer.requests == [shipping_pb2.QuoteShipmentRequest(destination=there, units=3)]
 
 
-def order(*quantities: int) -> Order:
+FREE = Money("EUR", 0, 0)
+
+
+def order(*quantities: int, shipping: Money = FREE, taxes: tuple[Tax, ...] = ()) -> Order:
     """Return an order of product 0, 1, and so on."""
     lines = [
         Line(
@@ -151,7 +165,8 @@ def order(*quantities: int) -> Order:
         )
         for number, each in enumerate(quantities)
     ]
-    return first(UUID(int=9), Placed(user_id="ada", lines=tuple(lines), destination=HOME), now=NOW)
+    placed = Placed(user_id="ada", lines=tuple(lines), destination=HOME, shipping=shipping, taxes=taxes)
+    return first(UUID(int=9), placed, now=NOW)
 
 
 async def test_money_is_taken_for_what_was_bought_by_whom_it_is_sent_to() -> None:
@@ -168,6 +183,20 @@ async def test_money_is_taken_for_what_was_bought_by_whom_it_is_sent_to() -> Non
     assert request.buyer == address_message(HOME)
     assert not request.HasField("shipping")
     assert list(request.taxes) == []
+
+
+async def test_money_is_taken_for_shipping_too_and_with_its_taxes() -> None:
+    peer = peers(payments_pb2.CapturePaymentResponse())
+    shipping, tax = Money("EUR", 4, 900_000_000), Money("EUR", 1, 100_000_000)
+    taxes = (Tax(rate_percent="19", gross=Money("EUR", 6, 900_000_000), tax=tax),)
+
+    await Payments(peer).capture(order(1, shipping=shipping, taxes=taxes), HOME, "r")
+
+    [request] = peer.requests
+    assert request.shipping == money_message(shipping)
+    assert [(each.rate_percent, each.gross.units, each.tax) for each in request.taxes] == [
+        ("19", 6, money_message(tax))
+    ]
 
 
 CALLS: list[Callable[[Any], Awaitable[Any]]] = [

@@ -26,7 +26,7 @@ from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/events.proto\x12\x0eshop.orders.v1\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"h\n\x0bOrderedLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x05\x12&\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.Money\"\x8f\x01\n\x0bOrderPlaced\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.shop.orders.v1.OrderedLine\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money:\x0e\xea\xc7\x18\n\n\x08order_id\"\x92\x01\n\x0eOrderConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.shop.orders.v1.OrderedLine\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money:\x0e\xea\xc7\x18\n\n\x08order_id\"v\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money:\x0e\xea\xc7\x18\n\n\x08order_id\"A\n\x0cOrderShipped\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x0e\xea\xc7\x18\n\n\x08order_id\"C\n\x0eOrderDelivered\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x0e\xea\xc7\x18\n\n\x08order_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/events.proto\x12\x0eshop.orders.v1\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"v\n\x0bOrderedLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x05\x12&\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x0c\n\x04name\x18\x05 \x01(\t\"\x8f\x01\n\x0bOrderPlaced\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.shop.orders.v1.OrderedLine\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money:\x0e\xea\xc7\x18\n\n\x08order_id\"\xb8\x01\n\x0eOrderConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.shop.orders.v1.OrderedLine\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08shipping\x18\x05 \x01(\x0b\x32\x12.google.type.Money:\x0e\xea\xc7\x18\n\n\x08order_id\"v\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money:\x0e\xea\xc7\x18\n\n\x08order_id\"A\n\x0cOrderShipped\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x0e\xea\xc7\x18\n\n\x08order_id\"C\n\x0eOrderDelivered\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x0e\xea\xc7\x18\n\n\x08order_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,15 +44,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERDELIVERED']._loaded_options = None
   _globals['_ORDERDELIVERED']._serialized_options = b'\352\307\030\n\n\010order_id'
   _globals['_ORDEREDLINE']._serialized_start=95
-  _globals['_ORDEREDLINE']._serialized_end=199
-  _globals['_ORDERPLACED']._serialized_start=202
-  _globals['_ORDERPLACED']._serialized_end=345
-  _globals['_ORDERCONFIRMED']._serialized_start=348
-  _globals['_ORDERCONFIRMED']._serialized_end=494
-  _globals['_ORDERCANCELLED']._serialized_start=496
-  _globals['_ORDERCANCELLED']._serialized_end=614
-  _globals['_ORDERSHIPPED']._serialized_start=616
-  _globals['_ORDERSHIPPED']._serialized_end=681
-  _globals['_ORDERDELIVERED']._serialized_start=683
-  _globals['_ORDERDELIVERED']._serialized_end=750
+  _globals['_ORDEREDLINE']._serialized_end=213
+  _globals['_ORDERPLACED']._serialized_start=216
+  _globals['_ORDERPLACED']._serialized_end=359
+  _globals['_ORDERCONFIRMED']._serialized_start=362
+  _globals['_ORDERCONFIRMED']._serialized_end=546
+  _globals['_ORDERCANCELLED']._serialized_start=548
+  _globals['_ORDERCANCELLED']._serialized_end=666
+  _globals['_ORDERSHIPPED']._serialized_start=668
+  _globals['_ORDERSHIPPED']._serialized_end=733
+  _globals['_ORDERDELIVERED']._serialized_start=735
+  _globals['_ORDERDELIVERED']._serialized_end=802
 # @@protoc_insertion_point(module_scope)

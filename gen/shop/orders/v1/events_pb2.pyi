@@ -29,12 +29,15 @@ class OrderedLine(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """UUID of the product."""
     sku: _builtins.str
     """Stock keeping unit."""
     quantity: _builtins.int
     """How many."""
+    name: _builtins.str
+    """What it was called."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.Money:
         """What one cost."""
@@ -46,10 +49,11 @@ class OrderedLine(_message.Message):
         sku: _builtins.str = ...,
         quantity: _builtins.int = ...,
         unit_price: _money_pb2.Money | None = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "unit_price", b"unit_price"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "unit_price", b"unit_price"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,6 +107,7 @@ class OrderConfirmed(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    SHIPPING_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """UUID of the order."""
     user_id: _builtins.str
@@ -115,6 +120,10 @@ class OrderConfirmed(_message.Message):
     def total(self) -> _money_pb2.Money:
         """What it costs."""
 
+    @_builtins.property
+    def shipping(self) -> _money_pb2.Money:
+        """How much of that is for sending it."""
+
     def __init__(
         self,
         *,
@@ -122,10 +131,11 @@ class OrderConfirmed(_message.Message):
         user_id: _builtins.str = ...,
         lines: _abc.Iterable[Global___OrderedLine] | None = ...,
         total: _money_pb2.Money | None = ...,
+        shipping: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shipping", b"shipping", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "order_id", b"order_id", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "order_id", b"order_id", "shipping", b"shipping", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,8 @@ class Order(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
+    SHIPPING_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """UUID."""
     user_id: _builtins.str
@@ -94,7 +96,7 @@ class Order(_message.Message):
 
     @_builtins.property
     def total(self) -> _money_pb2.Money:
-        """Sum of the lines' totals."""
+        """What is paid: the sum of the lines' totals and of shipping. Taxes are in the prices."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -108,6 +110,16 @@ class Order(_message.Message):
     def destination(self) -> _shipping_pb2.Address:
         """Where to."""
 
+    @_builtins.property
+    def shipping(self) -> _money_pb2.Money:
+        """What sending it costs."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxLine]:
+        """The taxes that the total contains, highest rate first; what has none has the rate 0, so that their gross parts sum to the total.
+        Orders from before taxes were told have none.
+        """
+
     def __init__(
         self,
         *,
@@ -120,14 +132,50 @@ class Order(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         cancel_reason: _builtins.str = ...,
         destination: _shipping_pb2.Address | None = ...,
+        shipping: _money_pb2.Money | None = ...,
+        taxes: _abc.Iterable[Global___TaxLine] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "destination", b"destination", "total", b"total", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "destination", b"destination", "shipping", b"shipping", "total", b"total", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "create_time", b"create_time", "destination", b"destination", "lines", b"lines", "order_id", b"order_id", "state", b"state", "total", b"total", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "create_time", b"create_time", "destination", b"destination", "lines", b"lines", "order_id", b"order_id", "shipping", b"shipping", "state", b"state", "taxes", b"taxes", "total", b"total", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class TaxLine(_message.Message):
+    """A tax that a total contains."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_PERCENT_FIELD_NUMBER: _builtins.int
+    GROSS_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    rate_percent: _builtins.str
+    """In percent, a decimal number: `19`, `5.5`."""
+    @_builtins.property
+    def gross(self) -> _money_pb2.Money:
+        """How much of the total has this rate, tax included."""
+
+    @_builtins.property
+    def tax(self) -> _money_pb2.Money:
+        """How much of that is tax."""
+
+    def __init__(
+        self,
+        *,
+        rate_percent: _builtins.str = ...,
+        gross: _money_pb2.Money | None = ...,
+        tax: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gross", b"gross", "tax", b"tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gross", b"gross", "rate_percent", b"rate_percent", "tax", b"tax"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxLine: _TypeAlias = TaxLine  # noqa: Y015
 
 @_typing.final
 class OrderLine(_message.Message):
@@ -534,3 +582,408 @@ class CancelOrderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelOrderResponse: _TypeAlias = CancelOrderResponse  # noqa: Y015
+
+@_typing.final
+class GetCartRequest(_message.Message):
+    """The caller's cart is asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCartRequest: _TypeAlias = GetCartRequest  # noqa: Y015
+
+@_typing.final
+class GetCartResponse(_message.Message):
+    """A cart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cart(self) -> Global___Cart:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        cart: Global___Cart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCartResponse: _TypeAlias = GetCartResponse  # noqa: Y015
+
+@_typing.final
+class Cart(_message.Message):
+    """What somebody means to buy. It is kept for half a year after its last change, logged in or out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    SUBTOTAL_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    SOLD_OUT_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
+        """In the order in which they were put in."""
+
+    @_builtins.property
+    def subtotal(self) -> _money_pb2.Money:
+        """Sum of the lines' totals; absent without lines, and where their currencies have no sum."""
+
+    @_builtins.property
+    def unavailable_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Products that went off sale and aren't in `lines`; `RemoveCartItem` takes them out for good."""
+
+    @_builtins.property
+    def sold_out_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the lines' products, those that are sold out as far as catalog knows."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last changed; absent where it never was."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___OrderLine] | None = ...,
+        subtotal: _money_pb2.Money | None = ...,
+        unavailable_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        sold_out_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subtotal", b"subtotal", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "sold_out_product_ids", b"sold_out_product_ids", "subtotal", b"subtotal", "unavailable_product_ids", b"unavailable_product_ids", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cart: _TypeAlias = Cart  # noqa: Y015
+
+@_typing.final
+class AddCartItemRequest(_message.Message):
+    """What to put in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """UUID."""
+    quantity: _builtins.int
+    """How many more, 1 to 999."""
+    request_id: _builtins.str
+    """Makes a repeat safe: the same id gets the first answer. REST callers may send it as `Idempotency-Key`."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "quantity", b"quantity", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCartItemRequest: _TypeAlias = AddCartItemRequest  # noqa: Y015
+
+@_typing.final
+class AddCartItemResponse(_message.Message):
+    """The cart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cart(self) -> Global___Cart:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        cart: Global___Cart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCartItemResponse: _TypeAlias = AddCartItemResponse  # noqa: Y015
+
+@_typing.final
+class PutCartItemRequest(_message.Message):
+    """How many of what."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """UUID."""
+    quantity: _builtins.int
+    """0 to 999."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCartItemRequest: _TypeAlias = PutCartItemRequest  # noqa: Y015
+
+@_typing.final
+class PutCartItemResponse(_message.Message):
+    """The cart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cart(self) -> Global___Cart:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        cart: Global___Cart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCartItemResponse: _TypeAlias = PutCartItemResponse  # noqa: Y015
+
+@_typing.final
+class RemoveCartItemRequest(_message.Message):
+    """What to take out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveCartItemRequest: _TypeAlias = RemoveCartItemRequest  # noqa: Y015
+
+@_typing.final
+class RemoveCartItemResponse(_message.Message):
+    """The cart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cart(self) -> Global___Cart:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        cart: Global___Cart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveCartItemResponse: _TypeAlias = RemoveCartItemResponse  # noqa: Y015
+
+@_typing.final
+class QuoteCartRequest(_message.Message):
+    """Where to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def destination(self) -> _shipping_pb2.Destination:
+        """Where to."""
+
+    def __init__(
+        self,
+        *,
+        destination: _shipping_pb2.Destination | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteCartRequest: _TypeAlias = QuoteCartRequest  # noqa: Y015
+
+@_typing.final
+class QuoteCartResponse(_message.Message):
+    """What it would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CART_FIELD_NUMBER: _builtins.int
+    SHIPPING_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cart(self) -> Global___Cart:
+        """What is in the cart."""
+
+    @_builtins.property
+    def shipping(self) -> _money_pb2.Money:
+        """What sending it costs."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxLine]:
+        """The taxes that the total contains, by rate."""
+
+    @_builtins.property
+    def total(self) -> _money_pb2.Money:
+        """What would be paid."""
+
+    def __init__(
+        self,
+        *,
+        cart: Global___Cart | None = ...,
+        shipping: _money_pb2.Money | None = ...,
+        taxes: _abc.Iterable[Global___TaxLine] | None = ...,
+        total: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart", "shipping", b"shipping", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cart", b"cart", "shipping", b"shipping", "taxes", b"taxes", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteCartResponse: _TypeAlias = QuoteCartResponse  # noqa: Y015
+
+@_typing.final
+class CheckOutCartRequest(_message.Message):
+    """What the caller saw, and wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPECTED_LINES_FIELD_NUMBER: _builtins.int
+    EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    payment_method: _builtins.str
+    """What to pay with: as in `PlaceOrder`."""
+    request_id: _builtins.str
+    """Makes a repeat safe: the same id gets the first answer. REST callers may send it as `Idempotency-Key`."""
+    @_builtins.property
+    def expected_lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpectedLine]:
+        """What was in the cart."""
+
+    @_builtins.property
+    def expected_total(self) -> _money_pb2.Money:
+        """What was to be paid in all."""
+
+    @_builtins.property
+    def destination(self) -> _shipping_pb2.Address:
+        """Where to."""
+
+    def __init__(
+        self,
+        *,
+        expected_lines: _abc.Iterable[Global___ExpectedLine] | None = ...,
+        expected_total: _money_pb2.Money | None = ...,
+        payment_method: _builtins.str = ...,
+        destination: _shipping_pb2.Address | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "expected_total", b"expected_total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "expected_lines", b"expected_lines", "expected_total", b"expected_total", "payment_method", b"payment_method", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOutCartRequest: _TypeAlias = CheckOutCartRequest  # noqa: Y015
+
+@_typing.final
+class ExpectedLine(_message.Message):
+    """A line of the cart as the caller saw it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """UUID."""
+    quantity: _builtins.int
+    """How many."""
+    @_builtins.property
+    def unit_price(self) -> _money_pb2.Money:
+        """What one cost."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+        unit_price: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unit_price", b"unit_price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "quantity", b"quantity", "unit_price", b"unit_price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpectedLine: _TypeAlias = ExpectedLine  # noqa: Y015
+
+@_typing.final
+class CheckOutCartResponse(_message.Message):
+    """The placed order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___Order:
+        """The order as it stands."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOutCartResponse: _TypeAlias = CheckOutCartResponse  # noqa: Y015

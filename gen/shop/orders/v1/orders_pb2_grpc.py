@@ -65,6 +65,36 @@ class OrdersServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderResponse.FromString,
                 _registered_method=True)
+        self.GetCart = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/GetCart',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.GetCartRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.GetCartResponse.FromString,
+                _registered_method=True)
+        self.AddCartItem = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/AddCartItem',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.AddCartItemRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.AddCartItemResponse.FromString,
+                _registered_method=True)
+        self.PutCartItem = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/PutCartItem',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.PutCartItemRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.PutCartItemResponse.FromString,
+                _registered_method=True)
+        self.RemoveCartItem = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/RemoveCartItem',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.RemoveCartItemRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.RemoveCartItemResponse.FromString,
+                _registered_method=True)
+        self.QuoteCart = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/QuoteCart',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.QuoteCartRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.QuoteCartResponse.FromString,
+                _registered_method=True)
+        self.CheckOutCart = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/CheckOutCart',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartResponse.FromString,
+                _registered_method=True)
 
 
 class OrdersServiceServicer:
@@ -77,8 +107,9 @@ class OrdersServiceServicer:
         when users, catalog or shipping can't be asked; then nothing was done.
         Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, with
         FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy, and with
-        FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there; then nothing was done either. Should the carrier only
-        stop going there once the order is certain, the order is called off by itself: `cancel_reason` is then DESTINATION_NOT_SERVED.
+        FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there, or CURRENCIES_DIFFER when what it costs has no sum; then
+        nothing was done either. Should the carrier only stop going there once the order is certain, the order is called off by itself:
+        `cancel_reason` is then DESTINATION_NOT_SERVED.
         Fails with FAILED_PRECONDITION / INSUFFICIENT_STOCK, PAYMENT_DECLINED or another reason of the service that refused; then the
         order is there, cancelled, and nothing is reserved or held for it. The metadata `order_id` names it.
         Answers with STATE_PENDING when time runs out before it is known; the order then goes on by itself, `WatchOrder` follows it.
@@ -125,6 +156,58 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCart(self, request, context):
+        """Returns the caller's cart at the prices of this moment; an empty one for who has none. Products that went off sale are left out of
+        `lines` and named in `unavailable_product_ids`. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddCartItem(self, request, context):
+        """Adds to what the cart holds of a product. Fails with NOT_FOUND / PRODUCT_NOT_FOUND, with FAILED_PRECONDITION / CART_FULL beyond a
+        hundred products, or 999 of one, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutCartItem(self, request, context):
+        """Sets how many of a product the cart holds; 0 takes it out. Fails as `AddCartItem` does, and with 0 as `RemoveCartItem` does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveCartItem(self, request, context):
+        """Takes a product out of the cart. Taking it out twice changes nothing. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't
+        be asked what the rest costs; the product is out all the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteCart(self, request, context):
+        """Returns what the cart would cost, sent to an address. Fails with FAILED_PRECONDITION / CART_EMPTY when nothing that is on sale is
+        in it, with FAILED_PRECONDITION / DESTINATION_NOT_SERVED or CURRENCIES_DIFFER, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog
+        or shipping can't be asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckOutCart(self, request, context):
+        """Places an order for what is in the cart. The caller says what they saw; when the cart or a price is another now, or something is
+        sold out, nothing is bought: fails with FAILED_PRECONDITION / CART_CHANGED and a violation for each difference (field
+        `expectedLines[2].unitPrice`, `expectedTotal`, …). Fails with FAILED_PRECONDITION / CART_EMPTY, and otherwise as `PlaceOrder` does.
+        What was bought leaves the cart in the moment in which the order becomes certain, and nothing else does: a refused order takes
+        nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
+        metadata `order_id` then names the order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrdersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +240,36 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.CancelOrder,
                     request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderResponse.SerializeToString,
+            ),
+            'GetCart': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCart,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.GetCartRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.GetCartResponse.SerializeToString,
+            ),
+            'AddCartItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddCartItem,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.AddCartItemRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.AddCartItemResponse.SerializeToString,
+            ),
+            'PutCartItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutCartItem,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.PutCartItemRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.PutCartItemResponse.SerializeToString,
+            ),
+            'RemoveCartItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveCartItem,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.RemoveCartItemRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.RemoveCartItemResponse.SerializeToString,
+            ),
+            'QuoteCart': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteCart,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.QuoteCartRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.QuoteCartResponse.SerializeToString,
+            ),
+            'CheckOutCart': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckOutCart,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -322,6 +435,168 @@ class OrdersService:
             '/shop.orders.v1.OrdersService/CancelOrder',
             shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_orders__pb2.CancelOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/GetCart',
+            shop_dot_orders_dot_v1_dot_orders__pb2.GetCartRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.GetCartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddCartItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/AddCartItem',
+            shop_dot_orders_dot_v1_dot_orders__pb2.AddCartItemRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.AddCartItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutCartItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/PutCartItem',
+            shop_dot_orders_dot_v1_dot_orders__pb2.PutCartItemRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.PutCartItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveCartItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/RemoveCartItem',
+            shop_dot_orders_dot_v1_dot_orders__pb2.RemoveCartItemRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.RemoveCartItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteCart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/QuoteCart',
+            shop_dot_orders_dot_v1_dot_orders__pb2.QuoteCartRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.QuoteCartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckOutCart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/CheckOutCart',
+            shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartResponse.FromString,
             options,
             channel_credentials,
             insecure,

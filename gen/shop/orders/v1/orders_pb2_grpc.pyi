@@ -39,8 +39,9 @@ class OrdersServiceStub:
     when users, catalog or shipping can't be asked; then nothing was done.
     Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, with
     FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy, and with
-    FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there; then nothing was done either. Should the carrier only
-    stop going there once the order is certain, the order is called off by itself: `cancel_reason` is then DESTINATION_NOT_SERVED.
+    FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there, or CURRENCIES_DIFFER when what it costs has no sum; then
+    nothing was done either. Should the carrier only stop going there once the order is certain, the order is called off by itself:
+    `cancel_reason` is then DESTINATION_NOT_SERVED.
     Fails with FAILED_PRECONDITION / INSUFFICIENT_STOCK, PAYMENT_DECLINED or another reason of the service that refused; then the
     order is there, cancelled, and nothing is reserved or held for it. The metadata `order_id` names it.
     Answers with STATE_PENDING when time runs out before it is known; the order then goes on by itself, `WatchOrder` follows it.
@@ -60,6 +61,33 @@ class OrdersServiceStub:
     Cancelling twice changes nothing. Answers with STATE_CANCELLING when time runs out before all is undone; it goes on by itself.
     Fails with NOT_FOUND / ORDER_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION once it has been shipped.
     """
+    GetCart: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetCartRequest, _orders_pb2.GetCartResponse]
+    """Returns the caller's cart at the prices of this moment; an empty one for who has none. Products that went off sale are left out of
+    `lines` and named in `unavailable_product_ids`. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+    """
+    AddCartItem: _grpc.UnaryUnaryMultiCallable[_orders_pb2.AddCartItemRequest, _orders_pb2.AddCartItemResponse]
+    """Adds to what the cart holds of a product. Fails with NOT_FOUND / PRODUCT_NOT_FOUND, with FAILED_PRECONDITION / CART_FULL beyond a
+    hundred products, or 999 of one, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+    """
+    PutCartItem: _grpc.UnaryUnaryMultiCallable[_orders_pb2.PutCartItemRequest, _orders_pb2.PutCartItemResponse]
+    """Sets how many of a product the cart holds; 0 takes it out. Fails as `AddCartItem` does, and with 0 as `RemoveCartItem` does."""
+    RemoveCartItem: _grpc.UnaryUnaryMultiCallable[_orders_pb2.RemoveCartItemRequest, _orders_pb2.RemoveCartItemResponse]
+    """Takes a product out of the cart. Taking it out twice changes nothing. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't
+    be asked what the rest costs; the product is out all the same.
+    """
+    QuoteCart: _grpc.UnaryUnaryMultiCallable[_orders_pb2.QuoteCartRequest, _orders_pb2.QuoteCartResponse]
+    """Returns what the cart would cost, sent to an address. Fails with FAILED_PRECONDITION / CART_EMPTY when nothing that is on sale is
+    in it, with FAILED_PRECONDITION / DESTINATION_NOT_SERVED or CURRENCIES_DIFFER, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog
+    or shipping can't be asked.
+    """
+    CheckOutCart: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CheckOutCartRequest, _orders_pb2.CheckOutCartResponse]
+    """Places an order for what is in the cart. The caller says what they saw; when the cart or a price is another now, or something is
+    sold out, nothing is bought: fails with FAILED_PRECONDITION / CART_CHANGED and a violation for each difference (field
+    `expectedLines[2].unitPrice`, `expectedTotal`, …). Fails with FAILED_PRECONDITION / CART_EMPTY, and otherwise as `PlaceOrder` does.
+    What was bought leaves the cart in the moment in which the order becomes certain, and nothing else does: a refused order takes
+    nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
+    metadata `order_id` then names the order.
+    """
 
 @_typing.type_check_only
 class OrdersServiceAsyncStub(OrdersServiceStub):
@@ -72,8 +100,9 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     when users, catalog or shipping can't be asked; then nothing was done.
     Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, with
     FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy, and with
-    FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there; then nothing was done either. Should the carrier only
-    stop going there once the order is certain, the order is called off by itself: `cancel_reason` is then DESTINATION_NOT_SERVED.
+    FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there, or CURRENCIES_DIFFER when what it costs has no sum; then
+    nothing was done either. Should the carrier only stop going there once the order is certain, the order is called off by itself:
+    `cancel_reason` is then DESTINATION_NOT_SERVED.
     Fails with FAILED_PRECONDITION / INSUFFICIENT_STOCK, PAYMENT_DECLINED or another reason of the service that refused; then the
     order is there, cancelled, and nothing is reserved or held for it. The metadata `order_id` names it.
     Answers with STATE_PENDING when time runs out before it is known; the order then goes on by itself, `WatchOrder` follows it.
@@ -93,6 +122,33 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     Cancelling twice changes nothing. Answers with STATE_CANCELLING when time runs out before all is undone; it goes on by itself.
     Fails with NOT_FOUND / ORDER_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION once it has been shipped.
     """
+    GetCart: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetCartRequest, _orders_pb2.GetCartResponse]  # type: ignore[assignment]
+    """Returns the caller's cart at the prices of this moment; an empty one for who has none. Products that went off sale are left out of
+    `lines` and named in `unavailable_product_ids`. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+    """
+    AddCartItem: _aio.UnaryUnaryMultiCallable[_orders_pb2.AddCartItemRequest, _orders_pb2.AddCartItemResponse]  # type: ignore[assignment]
+    """Adds to what the cart holds of a product. Fails with NOT_FOUND / PRODUCT_NOT_FOUND, with FAILED_PRECONDITION / CART_FULL beyond a
+    hundred products, or 999 of one, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+    """
+    PutCartItem: _aio.UnaryUnaryMultiCallable[_orders_pb2.PutCartItemRequest, _orders_pb2.PutCartItemResponse]  # type: ignore[assignment]
+    """Sets how many of a product the cart holds; 0 takes it out. Fails as `AddCartItem` does, and with 0 as `RemoveCartItem` does."""
+    RemoveCartItem: _aio.UnaryUnaryMultiCallable[_orders_pb2.RemoveCartItemRequest, _orders_pb2.RemoveCartItemResponse]  # type: ignore[assignment]
+    """Takes a product out of the cart. Taking it out twice changes nothing. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't
+    be asked what the rest costs; the product is out all the same.
+    """
+    QuoteCart: _aio.UnaryUnaryMultiCallable[_orders_pb2.QuoteCartRequest, _orders_pb2.QuoteCartResponse]  # type: ignore[assignment]
+    """Returns what the cart would cost, sent to an address. Fails with FAILED_PRECONDITION / CART_EMPTY when nothing that is on sale is
+    in it, with FAILED_PRECONDITION / DESTINATION_NOT_SERVED or CURRENCIES_DIFFER, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog
+    or shipping can't be asked.
+    """
+    CheckOutCart: _aio.UnaryUnaryMultiCallable[_orders_pb2.CheckOutCartRequest, _orders_pb2.CheckOutCartResponse]  # type: ignore[assignment]
+    """Places an order for what is in the cart. The caller says what they saw; when the cart or a price is another now, or something is
+    sold out, nothing is bought: fails with FAILED_PRECONDITION / CART_CHANGED and a violation for each difference (field
+    `expectedLines[2].unitPrice`, `expectedTotal`, …). Fails with FAILED_PRECONDITION / CART_EMPTY, and otherwise as `PlaceOrder` does.
+    What was bought leaves the cart in the moment in which the order becomes certain, and nothing else does: a refused order takes
+    nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
+    metadata `order_id` then names the order.
+    """
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns orders. A shopper sees their own; somebody else's doesn't exist for them."""
@@ -108,8 +164,9 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         when users, catalog or shipping can't be asked; then nothing was done.
         Fails with NOT_FOUND / PRODUCT_NOT_FOUND naming every line whose product doesn't exist or is off sale, with
         FAILED_PRECONDITION / USER_DEACTIVATED or NOT_FOUND / USER_NOT_FOUND when the caller's account can't buy, and with
-        FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there; then nothing was done either. Should the carrier only
-        stop going there once the order is certain, the order is called off by itself: `cancel_reason` is then DESTINATION_NOT_SERVED.
+        FAILED_PRECONDITION / DESTINATION_NOT_SERVED when no carrier goes there, or CURRENCIES_DIFFER when what it costs has no sum; then
+        nothing was done either. Should the carrier only stop going there once the order is certain, the order is called off by itself:
+        `cancel_reason` is then DESTINATION_NOT_SERVED.
         Fails with FAILED_PRECONDITION / INSUFFICIENT_STOCK, PAYMENT_DECLINED or another reason of the service that refused; then the
         order is there, cancelled, and nothing is reserved or held for it. The metadata `order_id` names it.
         Answers with STATE_PENDING when time runs out before it is known; the order then goes on by itself, `WatchOrder` follows it.
@@ -158,6 +215,69 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels one of the caller's orders that has not left yet; its money is given back and its goods go back on the shelf.
         Cancelling twice changes nothing. Answers with STATE_CANCELLING when time runs out before all is undone; it goes on by itself.
         Fails with NOT_FOUND / ORDER_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION once it has been shipped.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCart(
+        self,
+        request: _orders_pb2.GetCartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.GetCartResponse, _abc.Awaitable[_orders_pb2.GetCartResponse]]:
+        """Returns the caller's cart at the prices of this moment; an empty one for who has none. Products that went off sale are left out of
+        `lines` and named in `unavailable_product_ids`. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+        """
+
+    @_abc_1.abstractmethod
+    def AddCartItem(
+        self,
+        request: _orders_pb2.AddCartItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.AddCartItemResponse, _abc.Awaitable[_orders_pb2.AddCartItemResponse]]:
+        """Adds to what the cart holds of a product. Fails with NOT_FOUND / PRODUCT_NOT_FOUND, with FAILED_PRECONDITION / CART_FULL beyond a
+        hundred products, or 999 of one, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't be asked.
+        """
+
+    @_abc_1.abstractmethod
+    def PutCartItem(
+        self,
+        request: _orders_pb2.PutCartItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.PutCartItemResponse, _abc.Awaitable[_orders_pb2.PutCartItemResponse]]:
+        """Sets how many of a product the cart holds; 0 takes it out. Fails as `AddCartItem` does, and with 0 as `RemoveCartItem` does."""
+
+    @_abc_1.abstractmethod
+    def RemoveCartItem(
+        self,
+        request: _orders_pb2.RemoveCartItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.RemoveCartItemResponse, _abc.Awaitable[_orders_pb2.RemoveCartItemResponse]]:
+        """Takes a product out of the cart. Taking it out twice changes nothing. Fails with UNAVAILABLE / PEER_UNAVAILABLE when catalog can't
+        be asked what the rest costs; the product is out all the same.
+        """
+
+    @_abc_1.abstractmethod
+    def QuoteCart(
+        self,
+        request: _orders_pb2.QuoteCartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.QuoteCartResponse, _abc.Awaitable[_orders_pb2.QuoteCartResponse]]:
+        """Returns what the cart would cost, sent to an address. Fails with FAILED_PRECONDITION / CART_EMPTY when nothing that is on sale is
+        in it, with FAILED_PRECONDITION / DESTINATION_NOT_SERVED or CURRENCIES_DIFFER, and with UNAVAILABLE / PEER_UNAVAILABLE when catalog
+        or shipping can't be asked.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckOutCart(
+        self,
+        request: _orders_pb2.CheckOutCartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.CheckOutCartResponse, _abc.Awaitable[_orders_pb2.CheckOutCartResponse]]:
+        """Places an order for what is in the cart. The caller says what they saw; when the cart or a price is another now, or something is
+        sold out, nothing is bought: fails with FAILED_PRECONDITION / CART_CHANGED and a violation for each difference (field
+        `expectedLines[2].unitPrice`, `expectedTotal`, …). Fails with FAILED_PRECONDITION / CART_EMPTY, and otherwise as `PlaceOrder` does.
+        What was bought leaves the cart in the moment in which the order becomes certain, and nothing else does: a refused order takes
+        nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
+        metadata `order_id` then names the order.
         """
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

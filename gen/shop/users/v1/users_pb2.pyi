@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Channel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANNEL_UNSPECIFIED: _Channel.ValueType  # 0
+    """Never sent."""
+    CHANNEL_EMAIL: _Channel.ValueType  # 1
+    """E-mail."""
+    CHANNEL_SMS: _Channel.ValueType  # 2
+    """A short text to a telephone."""
+    CHANNEL_PUSH: _Channel.ValueType  # 3
+    """A message to an app."""
+
+class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
+    """A way to tell a user something."""
+
+CHANNEL_UNSPECIFIED: Channel.ValueType  # 0
+"""Never sent."""
+CHANNEL_EMAIL: Channel.ValueType  # 1
+"""E-mail."""
+CHANNEL_SMS: Channel.ValueType  # 2
+"""A short text to a telephone."""
+CHANNEL_PUSH: Channel.ValueType  # 3
+"""A message to an app."""
+Global___Channel: _TypeAlias = Channel  # noqa: Y015
+
 @_typing.final
 class User(_message.Message):
     """One account."""
@@ -114,19 +142,33 @@ class Preferences(_message.Message):
 
     LANGUAGE_FIELD_NUMBER: _builtins.int
     MARKETING_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    PHONE_NUMBER_FIELD_NUMBER: _builtins.int
+    PUSH_TOKEN_FIELD_NUMBER: _builtins.int
     language: _builtins.str
     """Language of pages and mails; `en` when never set."""
     marketing: _builtins.bool
     """Whether news and offers may be sent; false when never set."""
+    phone_number: _builtins.str
+    """Where SMS go: E.164, `+491701234567`. Without it none are sent."""
+    push_token: _builtins.str
+    """Where push messages go: a token of the app's. Without it none are sent."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[Global___Channel.ValueType]:
+        """How to be told of orders; by e-mail when never set."""
+
     def __init__(
         self,
         *,
         language: _builtins.str = ...,
         marketing: _builtins.bool = ...,
+        channels: _abc.Iterable[Global___Channel.ValueType] | None = ...,
+        phone_number: _builtins.str = ...,
+        push_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "marketing", b"marketing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "language", b"language", "marketing", b"marketing", "phone_number", b"phone_number", "push_token", b"push_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,7 +475,8 @@ class UpdateMeRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields of `user` to change: `first_name`, `last_name`, `preferences`, `preferences.language`, `preferences.marketing`.
+        """Which fields of `user` to change: `first_name`, `last_name`, `preferences`, `preferences` and each of its fields,
+        `preferences.language`.
         Empty means all that are set.
         """
 
@@ -625,3 +668,126 @@ class DeactivateUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeactivateUserResponse: _TypeAlias = DeactivateUserResponse  # noqa: Y015
+
+@_typing.final
+class GetContactRequest(_message.Message):
+    """Whose contact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContactRequest: _TypeAlias = GetContactRequest  # noqa: Y015
+
+@_typing.final
+class GetContactResponse(_message.Message):
+    """How to reach a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contact(self) -> Global___Contact:
+        """The contact."""
+
+    def __init__(
+        self,
+        *,
+        contact: Global___Contact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContactResponse: _TypeAlias = GetContactResponse  # noqa: Y015
+
+@_typing.final
+class ListAdminContactsRequest(_message.Message):
+    """All administrators are asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdminContactsRequest: _TypeAlias = ListAdminContactsRequest  # noqa: Y015
+
+@_typing.final
+class ListAdminContactsResponse(_message.Message):
+    """How to reach the administrators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contact]:
+        """Oldest account first."""
+
+    def __init__(
+        self,
+        *,
+        contacts: _abc.Iterable[Global___Contact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdminContactsResponse: _TypeAlias = ListAdminContactsResponse  # noqa: Y015
+
+@_typing.final
+class Contact(_message.Message):
+    """How to reach a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    FIRST_NAME_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """UUID."""
+    email: _builtins.str
+    """E-mail address."""
+    first_name: _builtins.str
+    """Given name."""
+    @_builtins.property
+    def preferences(self) -> Global___Preferences:
+        """Language, channels and where they lead."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        first_name: _builtins.str = ...,
+        preferences: Global___Preferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "first_name", b"first_name", "preferences", b"preferences", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contact: _TypeAlias = Contact  # noqa: Y015

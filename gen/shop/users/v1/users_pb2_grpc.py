@@ -80,6 +80,16 @@ class UsersServiceStub:
                 request_serializer=shop_dot_users_dot_v1_dot_users__pb2.DeactivateUserRequest.SerializeToString,
                 response_deserializer=shop_dot_users_dot_v1_dot_users__pb2.DeactivateUserResponse.FromString,
                 _registered_method=True)
+        self.GetContact = channel.unary_unary(
+                '/shop.users.v1.UsersService/GetContact',
+                request_serializer=shop_dot_users_dot_v1_dot_users__pb2.GetContactRequest.SerializeToString,
+                response_deserializer=shop_dot_users_dot_v1_dot_users__pb2.GetContactResponse.FromString,
+                _registered_method=True)
+        self.ListAdminContacts = channel.unary_unary(
+                '/shop.users.v1.UsersService/ListAdminContacts',
+                request_serializer=shop_dot_users_dot_v1_dot_users__pb2.ListAdminContactsRequest.SerializeToString,
+                response_deserializer=shop_dot_users_dot_v1_dot_users__pb2.ListAdminContactsResponse.FromString,
+                _registered_method=True)
 
 
 class UsersServiceServicer:
@@ -154,6 +164,20 @@ class UsersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetContact(self, request, context):
+        """Returns how to reach a user. Fails with NOT_FOUND / USER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdminContacts(self, request, context):
+        """Returns how to reach every active administrator, at most a hundred, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +225,16 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.DeactivateUser,
                     request_deserializer=shop_dot_users_dot_v1_dot_users__pb2.DeactivateUserRequest.FromString,
                     response_serializer=shop_dot_users_dot_v1_dot_users__pb2.DeactivateUserResponse.SerializeToString,
+            ),
+            'GetContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContact,
+                    request_deserializer=shop_dot_users_dot_v1_dot_users__pb2.GetContactRequest.FromString,
+                    response_serializer=shop_dot_users_dot_v1_dot_users__pb2.GetContactResponse.SerializeToString,
+            ),
+            'ListAdminContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdminContacts,
+                    request_deserializer=shop_dot_users_dot_v1_dot_users__pb2.ListAdminContactsRequest.FromString,
+                    response_serializer=shop_dot_users_dot_v1_dot_users__pb2.ListAdminContactsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -447,6 +481,60 @@ class UsersService:
             '/shop.users.v1.UsersService/DeactivateUser',
             shop_dot_users_dot_v1_dot_users__pb2.DeactivateUserRequest.SerializeToString,
             shop_dot_users_dot_v1_dot_users__pb2.DeactivateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.users.v1.UsersService/GetContact',
+            shop_dot_users_dot_v1_dot_users__pb2.GetContactRequest.SerializeToString,
+            shop_dot_users_dot_v1_dot_users__pb2.GetContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdminContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.users.v1.UsersService/ListAdminContacts',
+            shop_dot_users_dot_v1_dot_users__pb2.ListAdminContactsRequest.SerializeToString,
+            shop_dot_users_dot_v1_dot_users__pb2.ListAdminContactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,10 @@ class UsersServiceStub:
     """Returns one account. Fails with NOT_FOUND / USER_NOT_FOUND."""
     DeactivateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeactivateUserRequest, _users_pb2.DeactivateUserResponse]
     """Bars an account from logging in and ends its sessions. Deactivating twice changes nothing. Fails with NOT_FOUND / USER_NOT_FOUND."""
+    GetContact: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetContactRequest, _users_pb2.GetContactResponse]
+    """Returns how to reach a user. Fails with NOT_FOUND / USER_NOT_FOUND."""
+    ListAdminContacts: _grpc.UnaryUnaryMultiCallable[_users_pb2.ListAdminContactsRequest, _users_pb2.ListAdminContactsResponse]
+    """Returns how to reach every active administrator, at most a hundred, oldest first."""
 
 @_typing.type_check_only
 class UsersServiceAsyncStub(UsersServiceStub):
@@ -95,6 +99,10 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Returns one account. Fails with NOT_FOUND / USER_NOT_FOUND."""
     DeactivateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DeactivateUserRequest, _users_pb2.DeactivateUserResponse]  # type: ignore[assignment]
     """Bars an account from logging in and ends its sessions. Deactivating twice changes nothing. Fails with NOT_FOUND / USER_NOT_FOUND."""
+    GetContact: _aio.UnaryUnaryMultiCallable[_users_pb2.GetContactRequest, _users_pb2.GetContactResponse]  # type: ignore[assignment]
+    """Returns how to reach a user. Fails with NOT_FOUND / USER_NOT_FOUND."""
+    ListAdminContacts: _aio.UnaryUnaryMultiCallable[_users_pb2.ListAdminContactsRequest, _users_pb2.ListAdminContactsResponse]  # type: ignore[assignment]
+    """Returns how to reach every active administrator, at most a hundred, oldest first."""
 
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns accounts, passwords and sessions. Everyone else knows a user by `user_id` and by the token this service signs."""
@@ -180,5 +188,21 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.DeactivateUserResponse, _abc.Awaitable[_users_pb2.DeactivateUserResponse]]:
         """Bars an account from logging in and ends its sessions. Deactivating twice changes nothing. Fails with NOT_FOUND / USER_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetContact(
+        self,
+        request: _users_pb2.GetContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.GetContactResponse, _abc.Awaitable[_users_pb2.GetContactResponse]]:
+        """Returns how to reach a user. Fails with NOT_FOUND / USER_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListAdminContacts(
+        self,
+        request: _users_pb2.ListAdminContactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.ListAdminContactsResponse, _abc.Awaitable[_users_pb2.ListAdminContactsResponse]]:
+        """Returns how to reach every active administrator, at most a hundred, oldest first."""
 
 def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""Sales that nobody made, kept as events are."""
