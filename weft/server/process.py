@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from weft.client import Peers, use_control_plane
 from weft.config import ConfigError, load
-from weft.contract import ContractError
+from weft.contract import ContractError, Subscription
 from weft.errors import Unavailable
 from weft.events import Outbox, ServiceEvents, open_broker
 from weft.registry import Consul, GrpcCheck, Instance, registered
@@ -185,6 +185,14 @@ async def _serve(
             built.health.drain()
 
 
+def _heard(parts: Parts, built: BuiltServer) -> list[Subscription]:
+    """Return the subscriptions of what is served here.
+
+    The contract also has the services of every file that ours takes a message from; what they hear is theirs.
+    """
+    return [each for name in parts.servicers for each in built.contract.service(name).subscriptions]
+
+
 @asynccontextmanager
 async def _events(
     runtime: Runtime, parts: Parts, built: BuiltServer, settings: Settings, tracing: Tracing
@@ -194,7 +202,7 @@ async def _events(
     Raises:
         ConfigError: it has events and there is no broker, or no database to keep them in.
     """
-    subscriptions = [each for service in built.contract.services for each in service.subscriptions]
+    subscriptions = _heard(parts, built)
     if not (subscriptions or parts.handlers or publishes_events(parts.servicers)):
         yield []
         return

@@ -9,9 +9,10 @@ import pytest
 
 from tests.library import pb
 from weft.config import ConfigError
+from weft.contract import Contract, Service, Subscription
 from weft.events import Outbox
 from weft.server import Parts
-from weft.server.process import Settings, _events
+from weft.server.process import Settings, _events, _heard
 from weft.telemetry import Tracing
 
 ANYTHING: Any = object()
@@ -37,3 +38,20 @@ async def test_a_service_with_events_needs_a_database_and_a_broker(database: Any
             pass
 
     assert refused.value.problems == (problem,)
+
+
+def test_what_others_hear_whose_messages_a_service_uses_is_not_taken_from_them() -> None:
+    services = [
+        Service(
+            name=name,
+            full_name=f"example.{name}.v1.Service",
+            file=f"{name}.proto",
+            methods=(),
+            subscriptions=(Subscription(name=f"{name}.lending", service=name, events=("BookLent",)),),
+        )
+        for name in ("archive", "library")
+    ]
+    built: Any = SimpleNamespace(contract=Contract(services=tuple(services)))
+    parts = Parts(servicers={"example.library.v1.Service": ANYTHING})
+
+    assert [each.name for each in _heard(parts, built)] == ["library.lending"]
