@@ -80,8 +80,10 @@ def _measure(process: psutil.Process | None, apart: Collection[int]) -> dict[str
     """
     if process is not None:
         with suppress(psutil.Error):
-            family = [process, *_descendants(process, apart)]
-            memory = [each.memory_full_info() for each in family]
+            memory = [process.memory_full_info()]
+            for each in _descendants(process, apart):
+                with suppress(psutil.NoSuchProcess):  # PostgreSQL's come and go
+                    memory.append(each.memory_full_info())
             return {
                 "pid": process.pid,
                 "uptime_s": round(time.time() - process.create_time(), 1),
@@ -92,10 +94,11 @@ def _measure(process: psutil.Process | None, apart: Collection[int]) -> dict[str
 
 
 def _descendants(process: psutil.Process, apart: Collection[int]) -> Iterator[psutil.Process]:
-    for child in process.children():
-        if child.pid not in apart:
-            yield child
-            yield from _descendants(child, apart)
+    with suppress(psutil.NoSuchProcess):
+        for child in process.children():
+            if child.pid not in apart:
+                yield child
+                yield from _descendants(child, apart)
 
 
 def status(state: State, terminal: Terminal, *, as_json: bool) -> int:
