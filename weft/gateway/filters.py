@@ -256,6 +256,7 @@ def _transcoder(contract: Contract, image: DataSource) -> GrpcJsonTranscoder:
             reject_unknown_query_parameters=True,
             reject_binding_body_field_collisions=True,
         ),
+        query_param_unescape_plus=True,  # as every form and most clients write a space
         match_unregistered_custom_verb=True,
         max_response_body_size=UInt32Value(value=MAX_RESPONSE_BYTES),
     )

@@ -127,13 +127,13 @@ async def test_an_unknown_query_parameter_is_refused(gateway: Gateway, backend: 
 
 
 async def test_repeated_nested_and_enum_query_parameters_arrive(gateway: Gateway, backend: Backend) -> None:
-    path = "/v1/shelves?names=a&names=b%20c&place.floor=2&place.room=x&topic=TOPIC_SCIENCE&pageSize=3"
+    path = "/v1/shelves?names=a&names=b%20c&names=d+e%2Bf&place.floor=2&place.room=x&topic=TOPIC_SCIENCE&pageSize=3"
 
     answer = await gateway.rest("GET", path)
 
     assert answer.status == 200
     [request] = backend.requests
-    assert list(request.names) == ["a", "b c"]
+    assert list(request.names) == ["a", "b c", "d e+f"]
     assert (request.place.floor, request.place.room, request.topic, request.page_size) == (2, "x", 2, 3)
 
 
