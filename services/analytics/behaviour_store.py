@@ -7,18 +7,21 @@ So counts of days can be added up, and are the same when the rows behind them ar
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import DateTime, Text, Uuid, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import DateTime, Integer, Text, Uuid, bindparam, delete, func, select, text, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from services.analytics.domain import Behaviour, Kind
+from services.analytics.tables import behaviour, forgotten_users, visits
+from weft.data import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.analytics.domain import Behaviour
     from weft.data import Database, Transaction
 
-__all__ = ["KEPT", "forget", "write"]
+__all__ = ["KEPT", "forget", "forget_user", "list_of_visitor", "write"]
 
 KEPT: Final = timedelta(days=90)
 """How long it is known who did what, and that an event was there. Then only the counts remain."""
@@ -29,7 +32,9 @@ _WRITE: Final = text(
     WITH new AS (
         INSERT INTO behaviour (event_id, kind, visitor_id, product_id, time)
         SELECT * FROM unnest(:event_id, :kind, :visitor_id, :product_id, :time)
-            AS done (event_id, kind, visitor_id, product_id, time) ORDER BY event_id
+            AS done (event_id, kind, visitor_id, product_id, time)
+        WHERE visitor_id NOT IN (SELECT user_id FROM forgotten_users WHERE user_id = ANY (:visitor_id))
+        ORDER BY event_id
         ON CONFLICT DO NOTHING RETURNING kind, visitor_id, time
     ), first AS (
         SELECT CAST(time AT TIME ZONE 'UTC' AS date) AS day, kind, visitor_id, min(time) AS time
@@ -79,8 +84,29 @@ _FORGET_VISITS: Final = text(
 )
 
 
+# Who writes must not miss that somebody is forgotten, and who forgets must not miss what is being written. Numbers of
+# locks are the service's own: its database has no other user. 1 is that of the read models.
+_WRITING: Final = text("SELECT pg_advisory_xact_lock_shared(2)")
+_FORGETTING: Final = text("SELECT pg_advisory_xact_lock(2)")
+
+_OF_VISITOR: Final = (
+    select(behaviour.c.event_id, behaviour.c.kind, behaviour.c.visitor_id, behaviour.c.product_id, behaviour.c.time)
+    .where(behaviour.c.visitor_id == bindparam("visitor_id", type_=Text))
+    .order_by(behaviour.c.time.desc(), behaviour.c.event_id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+_FIRST_PAGE: Final = prepare(_OF_VISITOR)
+_NEXT_PAGE: Final = prepare(
+    _OF_VISITOR.where(
+        tuple_(behaviour.c.time, behaviour.c.event_id)
+        < tuple_(bindparam("time", type_=DateTime(timezone=True)), bindparam("event_id", type_=Uuid))
+    )
+)
+
+
 async def write(tx: Transaction, done: Sequence[Behaviour]) -> int:
-    """Write down and count those of *done* that aren't there; return how many they were."""
+    """Write down and count those of *done* that aren't there, nor of a forgotten user; return how many they were."""
+    await tx.execute(_WRITING)
     new: int = await tx.scalar(
         _WRITE,
         {
@@ -92,6 +118,30 @@ async def write(tx: Transaction, done: Sequence[Behaviour]) -> int:
         },
     )
     return new
+
+
+async def forget_user(tx: Transaction, user_id: str) -> None:
+    """Delete what is known that a user did, and write down no more of it; the counts stay what they are."""
+    await tx.execute(_FORGETTING)
+    forgotten = insert(forgotten_users).values(user_id=user_id, delete_time=func.now())
+    await tx.execute(forgotten.on_conflict_do_nothing())
+    for table in (behaviour, visits):
+        await tx.execute(delete(table).where(table.c.visitor_id == user_id))
+
+
+async def list_of_visitor(
+    database: Database, visitor_id: str, limit: int, after: tuple[Any, ...] | None
+) -> list[Behaviour]:
+    """Return up to *limit* things that somebody did, newest first, that come after *after*: time, event_id."""
+    if after is None:
+        rows = await database.fetch_all(_FIRST_PAGE, visitor_id=visitor_id, limit=limit)
+    else:
+        position = {"time": after[0], "event_id": after[1]}
+        rows = await database.fetch_all(_NEXT_PAGE, visitor_id=visitor_id, limit=limit, **position)
+    return [
+        Behaviour(event_id=event_id, kind=Kind(kind), visitor_id=visitor, product_id=product_id, time=time)
+        for event_id, kind, visitor, product_id, time in rows
+    ]
 
 
 async def forget(database: Database, *, limit: int) -> int:

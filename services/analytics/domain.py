@@ -21,6 +21,7 @@ __all__ = [
     "Captured",
     "Fact",
     "ForeignCurrency",
+    "Forgotten",
     "InvalidFields",
     "Kind",
     "Line",
@@ -28,6 +29,7 @@ __all__ = [
     "OrderConfirmedTwice",
     "Refunded",
     "Sale",
+    "SoldLine",
     "TooManyDownloads",
     "from_nanos",
     "in_nanos",
@@ -125,7 +127,14 @@ class Refunded:
     amount: Decimal
 
 
-Fact = Sale | Offer | Captured | Refunded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """Somebody has deleted their account. What they bought stays in all sums, and what they did in all counts."""
+
+    user_id: str
+
+
+Fact = Sale | Offer | Captured | Refunded | Forgotten
 """What one event of the history means to reports."""
 
 
@@ -146,6 +155,24 @@ class Behaviour:
     visitor_id: str = field(repr=False)
     product_id: UUID | None
     time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoldLine:
+    """Some units of one product that somebody bought."""
+
+    order_id: UUID
+    position: int
+    """In its order."""
+    time: datetime
+    """When the order was confirmed."""
+    sku: str
+    name: str
+    """Of the time of the sale, as the category."""
+    category: str
+    quantity: int
+    unit_price: Decimal
+    """In whole units of the shop's currency."""
 
 
 def noted_time(told: datetime | None, now: datetime) -> datetime:

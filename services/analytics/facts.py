@@ -10,12 +10,14 @@ from google.protobuf.message import Message
 from shop.catalog.v1 import events_pb2 as catalog
 from shop.orders.v1 import events_pb2 as orders
 from shop.payments.v1 import events_pb2 as payments
+from shop.users.v1 import events_pb2 as users
 
 from services.analytics.domain import (
     NANOS,
     Captured,
     Fact,
     ForeignCurrency,
+    Forgotten,
     Line,
     Offer,
     Refunded,
@@ -37,6 +39,7 @@ HEARD: Final[tuple[type[Message], ...]] = (
     payments.PaymentCaptured,
     payments.PaymentRefunded,
     catalog.ProductOffered,
+    users.UserDeleted,
 )
 """Messages of the contract's subscriptions."""
 _KINDS: Final = {kind.DESCRIPTOR.full_name: kind for kind in HEARD}
@@ -62,6 +65,8 @@ def fact_of(event: Recorded) -> Fact:
                 name=offered.name,
                 category=offered.category,
             )
+        case users.UserDeleted() as deleted:
+            return Forgotten(user_id=deleted.user_id)
         case _:
             raise ValueError(f"no report is made of {event.type}")
 

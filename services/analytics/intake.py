@@ -30,7 +30,7 @@ FLUSH_S: Final = 2.0
 
 BEHAVIOUR: Final = Counter(
     "analytics_behaviour_total",
-    "What shoppers did: written, repeated (there already), or dropped because too much was waiting",
+    "What shoppers did: written, repeated (there already, or of a forgotten user), or dropped: too much was waiting",
     ("outcome",),
 )
 WAITING: Final = Gauge("analytics_behaviour_waiting", "What shoppers did and is not written yet")

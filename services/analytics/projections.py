@@ -232,6 +232,7 @@ async def rebuild(database: Database) -> AsyncIterator[int]:
 
 async def _fold(tx: Transaction, facts: Iterable[Fact]) -> None:
     """Show *facts*, of events that weren't shown before, in the read models. The lock is held."""
+    # Whoever is forgotten stays in all of them: as a number, without which nobody could tell how many come back.
     kinds: defaultdict[type[Fact], list[Any]] = defaultdict(list)
     for fact in facts:
         kinds[type(fact)].append(fact)

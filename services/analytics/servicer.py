@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from shop.analytics.v1 import analytics_pb2 as pb
 from shop.analytics.v1 import analytics_pb2_grpc as pb_grpc
 
-from services.analytics import reports
+from services.analytics import behaviour_store, purchases, reports
 from services.analytics.domain import NANOS, Behaviour, InvalidFields, Kind, in_nanos, noted_time
 from services.analytics.ranges import DayRange
 from services.analytics.reports import GroupBy
+from services.exporting import every
 from weft.errors import Violation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from decimal import Decimal
 
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from google.protobuf.message import Message
 
+    from services.analytics.domain import SoldLine
     from services.analytics.download import Downloads
     from services.analytics.intake import Intake
     from services.analytics.reports import Sold
@@ -39,6 +43,7 @@ _KINDS: Final = {
     pb.Behaviour.KIND_SEARCHED: Kind.SEARCHED,
     pb.Behaviour.KIND_ADDED_TO_CART: Kind.ADDED_TO_CART,
 }
+_NUMBERS: Final = {kind: number for number, kind in _KINDS.items()}
 _GROUPS: Final = {
     pb.GetSalesReportRequest.GROUP_BY_UNSPECIFIED: GroupBy.DAY,
     pb.GetSalesReportRequest.GROUP_BY_DAY: GroupBy.DAY,
@@ -105,6 +110,28 @@ class AnalyticsServicer(pb_grpc.AnalyticsServiceServicer):
                     name = ""
                 yield HttpBody(content_type=CSV, data=piece)
 
+    async def ExportUserData(
+        self, request: pb.ExportUserDataRequest, context: Context
+    ) -> AsyncIterator[pb.ExportUserDataResponse]:
+        user_id = str(UUID(request.user_id))
+        behaviour = partial(behaviour_store.list_of_visitor, self._database, user_id)
+        async for done in every(behaviour, lambda last: (last.time, last.event_id)):
+            yield _exported(_behaviour(done))
+        lines = partial(purchases.list_of_user, self._database, user_id)
+        async for line in every(lines, lambda last: (last.time, last.order_id, last.position)):
+            yield _exported(self._sold_line(line))
+
+    def _sold_line(self, line: SoldLine) -> pb.SoldLine:
+        return pb.SoldLine(
+            order_id=str(line.order_id),
+            confirm_time=_timestamp(line.time),
+            sku=line.sku,
+            name=line.name,
+            category=line.category,
+            quantity=line.quantity,
+            unit_price=self._money(line.unit_price),
+        )
+
     def _line(self, sold: Sold, *, shows_refunds: bool) -> pb.SalesLine:
         return pb.SalesLine(
             key=sold.key,
@@ -153,6 +180,28 @@ def _behaviours(request: pb.RecordBehaviourRequest, now: datetime) -> list[Behav
     if violations:
         raise InvalidFields("nothing was taken", violations=violations)
     return done
+
+
+def _behaviour(done: Behaviour) -> pb.Behaviour:
+    return pb.Behaviour(
+        event_id=str(done.event_id),
+        kind=_NUMBERS[done.kind],
+        visitor_id=done.visitor_id,
+        product_id=str(done.product_id) if done.product_id else "",
+        time=_timestamp(done.time),
+    )
+
+
+def _exported(message: Message) -> pb.ExportUserDataResponse:
+    response = pb.ExportUserDataResponse()
+    response.item.Pack(message)
+    return response
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
 
 
 def _time(stamp: Timestamp) -> datetime | None:

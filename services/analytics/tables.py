@@ -27,6 +27,7 @@ __all__ = [
     "behaviour",
     "behaviour_counts",
     "category_sales",
+    "forgotten_users",
     "history",
     "metadata",
     "offers",
@@ -43,7 +44,8 @@ _KINDS: Final = "kind IN ('viewed', 'searched', 'added_to_cart')"
 metadata = MetaData()
 
 # Every event that was heard, as it came. Brokers forget, and this does not: all that follows is made of it, and can be
-# made of it again. A trigger refuses to change or delete a row.
+# made of it again. A trigger refuses to change or delete a row. So nothing personal may be in it: events name a user by
+# an id, which leads to nobody once users has forgotten them, and says no more than who bought twice.
 history = Table(
     "history",
     metadata,
@@ -159,6 +161,7 @@ behaviour = Table(
     Column("time", DateTime(timezone=True), nullable=False),
     CheckConstraint(_KINDS, name="behaviour_kind"),
     Index("behaviour_by_time", "time"),
+    Index("behaviour_by_visitor", "visitor_id", "time", "event_id"),
 )
 # Who was counted for a day (UTC) and kind.
 visits = Table(
@@ -169,6 +172,7 @@ visits = Table(
     Column("visitor_id", Text, nullable=False),
     PrimaryKeyConstraint("day", "kind", "visitor_id"),
     CheckConstraint(_KINDS, name="visits_kind"),
+    Index("visits_by_visitor", "visitor_id"),
 )
 behaviour_counts = Table(
     "behaviour_counts",
@@ -181,4 +185,13 @@ behaviour_counts = Table(
     PrimaryKeyConstraint("period", "start", "kind"),
     CheckConstraint(_PERIODS, name="behaviour_counts_period"),
     CheckConstraint(_KINDS, name="behaviour_counts_kind"),
+)
+
+# Who has deleted their account: what is told later of what they did is not written down. It follows from `history`, and
+# is no read model for all that: what shoppers did was deleted when it was heard, and isn't made anew.
+forgotten_users = Table(
+    "forgotten_users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("delete_time", DateTime(timezone=True), nullable=False),
 )

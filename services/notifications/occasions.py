@@ -15,7 +15,7 @@ from shop.payments.v1 import events_pb2 as payments
 from shop.shipping.v1 import events_pb2 as shipping
 from shop.users.v1 import events_pb2 as users
 
-from services.notifications import store
+from services.notifications import forgetting_store, store
 from services.notifications.domain import Notice, Template
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ PAYMENT_DECLINED: Final = "PAYMENT_DECLINED"
 
 def handlers(wake: Callable[[], object]) -> Mapping[type[Message], Handler]:
     """Return what applies each event of the contract's subscriptions; *wake* is called when there is more to do."""
-    return {kind: partial(_note, wake) for kind in _OCCASIONS}
+    return {**{kind: partial(_note, wake) for kind in _OCCASIONS}, users.UserDeleted: _forget}
 
 
 async def _note(wake: Callable[[], object], tx: Transaction, received: Received[Any]) -> None:
@@ -51,6 +51,11 @@ async def _note(wake: Callable[[], object], tx: Transaction, received: Received[
         wake()
 
     tx.after_commit(tell)
+
+
+async def _forget(tx: Transaction, received: Received[users.UserDeleted]) -> None:
+    """Forget a user. Whoever is sending them something has asked `users` just before, and writes nothing down."""
+    await forgetting_store.forget(tx, received.event.user_id)
 
 
 def occasion(event: Message) -> Occasion | None:

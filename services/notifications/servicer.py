@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -11,10 +12,12 @@ from shop.notifications.v1 import notifications_pb2_grpc as pb_grpc
 from shop.users.v1 import users_pb2
 
 from services import paging
+from services.exporting import every
 from services.notifications import store
 from services.notifications.domain import Channel, Notification, State
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
 
     from weft.data import Database
@@ -45,6 +48,15 @@ class NotificationsServicer(pb_grpc.NotificationsServiceServicer):
             last = found[size - 1]
             token = paging.encode(pages, last.create_time, last.notification_id)
         return pb.ListNotificationsResponse(notifications=map(_message, found[:size]), next_page_token=token)
+
+    async def ExportUserData(
+        self, request: pb.ExportUserDataRequest, context: Context
+    ) -> AsyncIterator[pb.ExportUserDataResponse]:
+        page = partial(store.list_page, self._database, str(UUID(request.user_id)))
+        async for notification in every(page, lambda last: (last.create_time, last.notification_id)):
+            response = pb.ExportUserDataResponse()
+            response.item.Pack(_message(notification))
+            yield response
 
 
 def _message(notification: Notification) -> pb.Notification:

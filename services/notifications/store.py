@@ -13,6 +13,7 @@ from sqlalchemy import DateTime, Float, Integer, Interval, Text, Uuid, bindparam
 from sqlalchemy.dialects.postgresql import insert
 
 from services.notifications.domain import Channel, Notice, Notification, State, Template
+from services.notifications.forgetting_store import remembered
 from services.notifications.tables import notices, notifications
 from weft.data import prepare
 
@@ -118,7 +119,9 @@ _PAGES: Final = {
 
 
 async def add_notice(tx: Transaction, notice: Notice) -> None:
-    """Add *notice*, due at once, unless its event has one."""
+    """Add *notice*, due at once, unless its event has one or it is for a user who is forgotten."""
+    if notice.user_id is not None and not await remembered(tx, {notice.user_id}):
+        return
     row = {
         "event_id": notice.event_id,
         "template": notice.template.value,
@@ -143,10 +146,12 @@ async def lease_notices(tx: Transaction, *, limit: int, lease_s: float) -> list[
 
 
 async def settle_notice(tx: Transaction, notice: Notice, made: Sequence[Notification]) -> None:
-    """Add the notifications that *notice* was found to be; the first who does so decides."""
+    """Add the notifications that *notice* was found to be, but for forgotten users; the first to do so decides."""
+    known = await remembered(tx, {each.user_id for each in made})
     settled = update(notices).where(notices.c.event_id == notice.event_id, notices.c.due_time.is_not(None))
-    if await tx.execute(settled.values(due_time=None)) and made:
-        await tx.execute(insert(notifications).values(list(map(_row, made))).on_conflict_do_nothing())
+    rows = [_row(each) for each in made if each.user_id in known]
+    if await tx.execute(settled.values(due_time=None)) and rows:
+        await tx.execute(insert(notifications).values(rows).on_conflict_do_nothing())
 
 
 async def postpone_notice(tx: Transaction, notice: Notice, attempt: int, *, wait_s: float) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["metadata", "notices", "notifications"]
+__all__ = ["forgotten_users", "metadata", "notices", "notifications"]
 
 TEMPLATES: Final = (
     "template in ('welcome', 'order_confirmed', 'order_shipped', 'order_delivered', 'refunded', 'payment_failed',"
@@ -44,6 +44,7 @@ notices = Table(
     Column("attempts", Integer, nullable=False),
     CheckConstraint(TEMPLATES, name="notices_template"),
     Index("notices_due", "due_time", postgresql_where=text("due_time IS NOT NULL")),
+    Index("notices_by_user", "user_id", postgresql_where=text("user_id IS NOT NULL")),
 )
 """One for each event that somebody is told of; without `user_id` it is for all administrators."""
 
@@ -72,3 +73,11 @@ notifications = Table(
     Index("notifications_by_user", "user_id", "create_time", "notification_id"),
 )
 """A notice for one user by one channel. What it says is in its notice."""
+
+# Who has deleted their account: what is heard of them later is no reason to tell them anything.
+forgotten_users = Table(
+    "forgotten_users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("delete_time", DateTime(timezone=True), nullable=False),
+)

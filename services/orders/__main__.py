@@ -11,13 +11,14 @@ from shop.orders.v1 import orders_pb2
 
 from services.chores import chore
 from services.orders.carts import Carts
+from services.orders.forgetting import handlers as forgetting_handlers
 from services.orders.journal import Journal
 from services.orders.ordering import Ordering
 from services.orders.peers import Buyers, Inventory, Offers, Payments, Shipping
 from services.orders.projections import rebuild
 from services.orders.saga import Sagas
 from services.orders.servicer import OrdersServicer
-from services.orders.shipments import handlers
+from services.orders.shipments import handlers as shipment_handlers
 from services.orders.watching import Changes
 from weft.data import Database
 from weft.server import Parts, Runtime, Service, run
@@ -47,7 +48,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         yield Parts(
             servicers={name: OrdersServicer(database, ordering, carts)},
             database=database,
-            handlers=handlers(journal),
+            handlers={**shipment_handlers(journal), **forgetting_handlers()},
             background=[sagas.runner.work, changes.run, *forgetting],
         )
 

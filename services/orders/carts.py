@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.orders import cart_store
 from services.orders.cart import KEPT, PricedCart, price
+from services.orders.forgetting import forget_carts
 from services.orders.pricing import Terms, terms
 from services.orders.refusals import CartEmpty, ProductNotFound
 from weft.errors import Violation
@@ -84,9 +85,10 @@ class Carts:
         return Quote(price(cart, offers), terms(wanted, offers, shipping, country_code))
 
     async def forget(self, *, limit: int) -> int:
-        """Delete up to *limit* carts that nobody has changed for half a year; return how many were."""
+        """Delete up to *limit* carts of nobody any more, or unchanged for half a year; return how many were."""
         async with self._database.transaction() as tx:
-            return await cart_store.delete_carts(tx, KEPT, limit)
+            old = await cart_store.delete_carts(tx, KEPT, limit)
+            return old + await forget_carts(tx, limit - old)
 
     async def _change(self, user_id: str, product_id: UUID, quantity_in: Callable[[Cart], int]) -> PricedCart:
         before = await cart_store.get_cart(self._database, user_id)

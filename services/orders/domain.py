@@ -132,6 +132,7 @@ class Order:
     total: Money
     """Of the lines and shipping."""
     destination: Address | None
+    """None in orders from before there were shipments, and in those at rest whose users are forgotten."""
     create_time: datetime
     update_time: datetime
     """When its state last changed."""

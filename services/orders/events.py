@@ -99,7 +99,8 @@ class Placed:
     lines: tuple[Line, ...]
     """At least one, all priced in one currency."""
     destination: Address | None
-    """None in orders from before there were payments and shipments: nothing is held, paid or sent for them."""
+    """None in orders from before there were payments and shipments: nothing is held, paid or sent for them. Also None
+    where nothing is under way any more and the user is forgotten."""
     shipping: Money | None
     """What sending it costs, in the currency of the lines; None in orders from before that was charged."""
     taxes: tuple[Tax, ...]

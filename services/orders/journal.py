@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from services.orders import announcements, projections, store
-from services.orders.domain import Order, Recorded, after, changes, first
+from services.orders.domain import FOLLOWED, Order, Recorded, after, changes, first
+from services.orders.forgetting import forget_at_rest
 from services.orders.refusals import OrderChanged, OrderNotFound
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Journal:
         if not await store.append(tx, order.order_id, Recorded(order.version, event, order.update_time)):
             return False
         await projections.project(tx, order)
+        if order.state not in FOLLOWED:  # after that: see there
+            await forget_at_rest(tx, [order.order_id])
         if (message := announcements.announcement(order, event)) is not None:
             await self._outbox.publish(tx, message)
         return True

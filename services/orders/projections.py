@@ -10,6 +10,7 @@ from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, insert, literal_col
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.orders.domain import Order, fold
+from services.orders.forgetting import forget_at_rest
 from services.orders.store import recorded
 from services.orders.tables import lines, order_events, orders
 
@@ -89,6 +90,7 @@ async def _remake(tx: Transaction, ids: Sequence[UUID]) -> None:
     )
     await tx.execute(delete(lines).where(lines.c.order_id == any_(_array(ids))))
     await tx.execute(insert(lines), _line_rows(found))
+    await forget_at_rest(tx, ids)  # where they weren't in the read models when their users were forgotten
 
 
 async def _histories(tx: Transaction, ids: Sequence[UUID]) -> Sequence[Any]:

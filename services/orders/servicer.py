@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from copy import deepcopy
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -13,6 +14,7 @@ from shop.orders.v1 import orders_pb2 as pb
 from shop.orders.v1 import orders_pb2_grpc as pb_grpc
 
 from services import paging
+from services.exporting import every
 from services.orders import queries
 from services.orders.cart import Seen
 from services.orders.domain import State
@@ -33,6 +35,8 @@ from weft.call import caller, current_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+
+    from google.protobuf.message import Message
 
     from services.orders.carts import Carts
     from services.orders.domain import Order
@@ -120,6 +124,17 @@ class OrdersServicer(pb_grpc.OrdersServiceServicer):
         order = await self._ordering.place(_checked_out(request), until=_until())
         return pb.CheckOutCartResponse(order=_answer(order))
 
+    async def ExportUserData(
+        self, request: pb.ExportUserDataRequest, context: Context
+    ) -> AsyncIterator[pb.ExportUserDataResponse]:
+        user_id = str(UUID(request.user_id))
+        cart = await self._carts.get(user_id)
+        if cart.update_time:  # else there never was one
+            yield _exported(cart_message(cart))
+        page = partial(queries.list_page, self._database, Search(user_id=user_id))
+        async for order in every(page, lambda last: (last.create_time, last.order_id)):
+            yield _exported(order_message(order))
+
     async def _page(self, search: Search, size: int, token: str) -> tuple[list[Order], str]:
         """Return a page of *search*, and the token of the next one."""
         scope = repr(search)
@@ -157,6 +172,12 @@ def _bought(
         request_id=request.request_id,
         fingerprint=sha256(anonymous.SerializeToString(deterministic=True)).digest(),
     )
+
+
+def _exported(message: Message) -> pb.ExportUserDataResponse:
+    response = pb.ExportUserDataResponse()
+    response.item.Pack(message)
+    return response
 
 
 def _until() -> float:

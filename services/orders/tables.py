@@ -20,11 +20,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["cart_items", "carts", "lines", "metadata", "order_events", "orders", "payment_methods", "placements"]
+__all__ = [
+    "cart_items",
+    "carts",
+    "forgotten_users",
+    "lines",
+    "metadata",
+    "order_events",
+    "orders",
+    "payment_methods",
+    "placements",
+]
 
 metadata = MetaData()
 
-# What orders are made of. Rows are added and never changed; of two that add the same version, one is too late.
+# What orders are made of. Rows are added and never changed, but for what `forgetting` takes out; of two that add
+# the same version, one is too late.
 order_events = Table(
     "order_events",
     metadata,
@@ -55,7 +66,8 @@ orders = Table(
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("confirm_time", DateTime(timezone=True)),
     Column("cancel_reason", Text, nullable=False),
-    Column("destination", JSONB(none_as_null=True)),  # NULL in orders from before there were shipments
+    # NULL in orders from before there were shipments, and in those at rest whose users have deleted their account.
+    Column("destination", JSONB(none_as_null=True)),
     Column("version", Integer, nullable=False),
     CheckConstraint(
         "state in ('pending', 'confirmed', 'cancelling', 'cancelled', 'shipped', 'delivered', 'returned')",
@@ -125,4 +137,12 @@ cart_items = Table(
     # Grows with what is put in later.
     Column("position", BigInteger, Identity(always=True), nullable=False),
     CheckConstraint("quantity between 1 and 999", name="cart_items_quantity"),
+)
+
+# Who has deleted their account, so that an order which is on its way then forgets where to when it comes to rest.
+forgotten_users = Table(
+    "forgotten_users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("delete_time", DateTime(timezone=True), nullable=False),
 )

@@ -12,6 +12,7 @@ from shop.payments.v1 import payments_pb2
 
 from services.chores import chore
 from services.payments.cashier import Cashier
+from services.payments.forgetting import handlers
 from services.payments.printing import Printer
 from services.payments.servicer import PaymentsServicer
 from services.payments.simulated import SimulatedProvider
@@ -113,7 +114,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         with Printer() as printer:
             servicer = PaymentsServicer(database, cashier, printer, webhooks=webhooks)
             try:
-                yield Parts(servicers={name: servicer}, database=database, background=[settling])
+                yield Parts(servicers={name: servicer}, database=database, handlers=handlers(), background=[settling])
             finally:
                 await cashier.finish()
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Integer, Text, Uuid, bindparam, delete, func, insert, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from services.payments.domain import Operation
 from services.payments.invoices import Bill, Invoice, InvoiceNumber, Kind, year_of
 from services.payments.money import Money
-from services.payments.tables import bills, invoice_numbers, invoices
+from services.payments.tables import bills, invoice_numbers, invoices, payments
 from weft.data import prepare
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "add_invoice",
     "delete_bill",
     "find_invoice",
+    "forget_bills",
     "is_invoiced",
     "keep_bill",
     "list_of_order",
@@ -98,6 +100,21 @@ async def take_bill(tx: Transaction, order_id: UUID) -> Bill | None:
 
 async def delete_bill(tx: Transaction, order_id: UUID) -> None:
     await tx.execute(delete(bills).where(bills.c.order_id == order_id))
+
+
+async def forget_bills(tx: Transaction, user_id: str) -> int:
+    """Delete a user's bills but for those of captures that the provider may have been told of; return how many.
+
+    Such a bill is all that the invoice can be made of, and goes when that is issued. Who keeps a bill has claimed the
+    payment, which changes its row. So rows are locked here before they are looked at.
+    """
+    billed = select(payments.c.payment_id).join(bills, bills.c.order_id == payments.c.order_id)
+    billed = billed.where(payments.c.user_id == user_id).order_by(payments.c.payment_id)
+    await tx.execute(billed.with_for_update(of=payments))
+    idle = select(payments.c.order_id).where(
+        payments.c.user_id == user_id, payments.c.pending.is_distinct_from(Operation.CAPTURE.value)
+    )
+    return await tx.execute(delete(bills).where(bills.c.order_id.in_(idle)))
 
 
 async def add_invoice(

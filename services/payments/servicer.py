@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID, uuid4
 
 from google.api.httpbody_pb2 import HttpBody
@@ -11,6 +12,7 @@ from shop.payments.v1 import payments_pb2 as pb
 from shop.payments.v1 import payments_pb2_grpc as pb_grpc
 
 from services import paging
+from services.exporting import every
 from services.payments import invoice_store, store
 from services.payments.domain import Payment, Refund
 from services.payments.invoices import Invoice, InvoiceNumber, year_of
@@ -21,6 +23,10 @@ from weft.call import caller
 from weft.errors import Violation
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
     from services.payments.cashier import Cashier
     from services.payments.printing import Printer
     from weft.data import Database
@@ -152,6 +158,21 @@ class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
         await context.send_initial_metadata((("content-disposition", f'attachment; filename="{name}"'),))
         return HttpBody(content_type="application/pdf", data=data)
 
+    async def ExportUserData(
+        self, request: pb.ExportUserDataRequest, context: Context
+    ) -> AsyncIterator[pb.ExportUserDataResponse]:
+        user_id = str(UUID(request.user_id))
+        payments = partial(store.list_of_user, self._database, user_id)
+        async for payment in every(payments, lambda last: (last.create_time, last.payment_id)):
+            yield _exported(payment_message(payment))
+
+        async def invoices(limit: int, after: tuple[Any, ...] | None) -> list[Invoice]:
+            number = InvoiceNumber(*after) if after else None
+            return await invoice_store.list_of_user(self._database, user_id, limit, order_id=None, after=number)
+
+        async for invoice in every(invoices, lambda last: last.number):
+            yield _exported(invoice_message(invoice))
+
     async def _find_invoice(self, number: str) -> Invoice:
         """Return what the caller may see. Raises InvoiceNotFound."""
         parsed, identity = InvoiceNumber.parse(number), caller()
@@ -166,3 +187,9 @@ class PaymentsServicer(pb_grpc.PaymentsServiceServicer):
         if payment is None or payment.is_closed_door:
             raise PaymentNotFound(order_id)
         return payment
+
+
+def _exported(message: Message) -> pb.ExportUserDataResponse:
+    response = pb.ExportUserDataResponse()
+    response.item.Pack(message)
+    return response

@@ -11,7 +11,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import DateTime, Integer, Uuid, and_, bindparam, case, func, insert, null, or_, select, tuple_, update
+from sqlalchemy import (
+    DateTime,
+    Integer,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.payments.domain import Operation, Payment, Refund, RefundState, State
@@ -35,6 +50,7 @@ __all__ = [
     "end_refund",
     "find_payment",
     "find_refund",
+    "list_of_user",
     "list_page",
     "lock_payment",
     "name_payment",
@@ -76,17 +92,15 @@ _ANY_DUE: Final = prepare(select(payments.c.payment_id).where(payments.c.due_tim
 _NEWEST_FIRST: Final = (payments.c.create_time.desc(), payments.c.payment_id.desc())
 _LIMIT: Final = bindparam("limit", type_=Integer)
 _ASKED_FOR: Final = payments.c.user_id != ""
-_FIRST_PAGE: Final = prepare(select(*_PAYMENT).where(_ASKED_FOR).order_by(*_NEWEST_FIRST).limit(_LIMIT))
-_NEXT_PAGE: Final = prepare(
-    select(*_PAYMENT)
-    .where(
-        _ASKED_FOR,
-        tuple_(payments.c.create_time, payments.c.payment_id)
-        < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("payment_id", type_=Uuid)),
-    )
-    .order_by(*_NEWEST_FIRST)
-    .limit(_LIMIT)
+_AFTER: Final = tuple_(payments.c.create_time, payments.c.payment_id) < tuple_(
+    bindparam("create_time", type_=DateTime(timezone=True)), bindparam("payment_id", type_=Uuid)
 )
+_PAGE: Final = select(*_PAYMENT).order_by(*_NEWEST_FIRST).limit(_LIMIT)
+_FIRST_PAGE: Final = prepare(_PAGE.where(_ASKED_FOR))
+_NEXT_PAGE: Final = prepare(_PAGE.where(_ASKED_FOR, _AFTER))
+_OF_USER: Final = payments.c.user_id == bindparam("user_id", type_=Text)
+_FIRST_OF_USER: Final = prepare(_PAGE.where(_OF_USER))
+_NEXT_OF_USER: Final = prepare(_PAGE.where(_OF_USER, _AFTER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,16 @@ async def list_page(database: Database, limit: int, after: tuple[Any, ...] | Non
         rows = await database.fetch_all(_FIRST_PAGE, limit=limit)
     else:
         rows = await database.fetch_all(_NEXT_PAGE, limit=limit, create_time=after[0], payment_id=after[1])
+    return [_payment(row) for row in rows]
+
+
+async def list_of_user(database: Database, user_id: str, limit: int, after: tuple[Any, ...] | None) -> list[Payment]:
+    """Return a user's payments as `list_page` does everybody's."""
+    if after is None:
+        rows = await database.fetch_all(_FIRST_OF_USER, user_id=user_id, limit=limit)
+    else:
+        position = {"create_time": after[0], "payment_id": after[1]}
+        rows = await database.fetch_all(_NEXT_OF_USER, user_id=user_id, limit=limit, **position)
     return [_payment(row) for row in rows]
 
 

@@ -71,6 +71,7 @@ payments = Table(
     ),
     CheckConstraint("(user_id = '') = (amount_minor = 0)", name="payments_closed_door"),
     Index("payments_by_create_time", "create_time", "payment_id"),
+    Index("payments_by_user", "user_id", "create_time", "payment_id"),
 )
 Index("payments_by_due_time", payments.c.due_time, postgresql_where=payments.c.due_time.is_not(None))
 
@@ -88,7 +89,7 @@ refunds = Table(
 )
 
 # What a capture that is under way is for. Personal: it is deleted when the invoice, which says it for ever, is issued,
-# and when no money will be taken.
+# when no money will be taken, and, unless the provider has been told to take it, when the buyer deletes their account.
 bills = Table(
     "bills",
     metadata,

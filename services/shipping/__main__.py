@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from shop.shipping.v1 import shipping_pb2
 
 from services.chores import chore
+from services.shipping.forgetting import handlers
 from services.shipping.parcels import Parcels
 from services.shipping.servicer import ShippingServicer
 from services.shipping.simulated import SimulatedCarrier
@@ -52,7 +53,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         name = shipping_pb2.DESCRIPTOR.services_by_name["ShippingService"].full_name
         advance = partial(parcels.advance, step_s=config.carrier_step_s)
         moving = partial(chore, advance, name="move parcels", batch=BATCH, poll_s=POLL_S)
-        yield Parts(servicers={name: servicer}, database=database, background=[moving])
+        yield Parts(servicers={name: servicer}, database=database, handlers=handlers(), background=[moving])
 
 
 service = Service(name="shipping", build=build, migrations=Path(__file__).with_name("migrations"))

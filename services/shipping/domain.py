@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "AT_REST",
     "FORWARD",
     "Action",
     "Address",
@@ -93,13 +94,17 @@ class Money(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where to. Personal, so its text form says nothing of it."""
+    """Where to. Personal, so its text form says nothing of it. What is forgotten has its country only."""
 
     recipient: str = field(repr=False)
     street_lines: tuple[str, ...] = field(repr=False)
     postal_code: str = field(repr=False)
     city: str = field(repr=False)
     country_code: str = field(repr=False)
+
+    def forgotten(self) -> Address:
+        """Return what may be known of it when nobody may know who lives there."""
+        return Address(recipient="", street_lines=(), postal_code="", city="", country_code=self.country_code)
 
 
 class Booking(NamedTuple):
@@ -144,10 +149,13 @@ TRANSITIONS: Final[Mapping[tuple[State, Action], State]] = {
 FORWARD: Final[Mapping[State, Action]] = {State.CREATED: Action.DISPATCH, State.IN_TRANSIT: Action.DELIVER}
 """What comes next when nothing comes between."""
 
+AT_REST: Final = frozenset(State) - FORWARD.keys()
+"""Where no carrier needs an address any more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """What the carrier carries. Never changes."""
+    """What the carrier carries. Never changes, but for an address that is forgotten."""
 
     user_id: str
     booking: Booking
@@ -196,6 +204,12 @@ class Shipment:
         if state is None:
             raise IllegalTransition(f"a shipment that is {self.state} can't {action}", state=self.state, action=action)
         return self if state is self.state else replace(self, state=state, update_time=now)
+
+    def forgotten(self) -> Shipment:
+        """Return what is kept of it once its user is forgotten: with the address as long as it is under way."""
+        if self.parcel is None or self.state not in AT_REST:
+            return self
+        return replace(self, parcel=replace(self.parcel, destination=self.parcel.destination.forgotten()))
 
     def require_open(self) -> Shipment:
         """Return the shipment itself. Raises ShipmentCancelled."""

@@ -13,10 +13,11 @@ from uuid import UUID, uuid4
 
 from services.shipping import store
 from services.shipping.announcements import announce
-from services.shipping.domain import FORWARD, Action, Address, Parcel, Shipment, State
+from services.shipping.domain import AT_REST, FORWARD, Action, Address, Parcel, Shipment, State
+from weft.data import forget_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from services.shipping.announcements import Publisher
     from services.shipping.carrier import Carrier
@@ -109,7 +110,7 @@ class Parcels:
             due = await store.lock_due(tx, before, limit)
             moved = [shipment.apply(FORWARD[shipment.state], now=now) for shipment in due]
             for _, group in groupby(sorted(moved, key=_state), key=_state):
-                await store.save_state(tx, list(group))
+                await _save(tx, list(group))
             for shipment in moved:
                 await announce(self._publisher, tx, shipment)
             return len(moved)
@@ -139,9 +140,28 @@ class Parcels:
             before = await lock(tx)
             after = before.apply(action, now=datetime.now(UTC))
             if after is not before:
-                await store.save_state(tx, [after])
+                [after] = await _save(tx, [after])
                 await announce(self._publisher, tx, after)
             return after
+
+
+async def _save(tx: Transaction, changed: Sequence[Shipment]) -> Sequence[Shipment]:
+    """Write the state of shipments that are all in the same, and forget addresses whose time has come.
+
+    Returns:
+        The shipments as they are kept.
+    """
+    await store.save_state(tx, changed)
+    users = {shipment.parcel.user_id for shipment in changed if shipment.parcel and shipment.state in AT_REST}
+    forgotten = await store.forgotten_among(tx, users) if users else set()
+    if not forgotten:
+        return changed
+    kept = [each.forgotten() if each.parcel and each.parcel.user_id in forgotten else each for each in changed]
+    emptied = [after for after, before in zip(kept, changed, strict=True) if after != before]
+    await store.forget_destinations(tx, emptied)
+    for shipment in emptied:  # which was booked, perhaps, after the user was forgotten
+        await forget_answers(tx, about=str(shipment.order_id))
+    return kept
 
 
 def _state(shipment: Shipment) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -12,11 +13,14 @@ from shop.shipping.v1 import shipping_pb2 as pb
 from shop.shipping.v1 import shipping_pb2_grpc as pb_grpc
 
 from services import paging
+from services.exporting import every
 from services.shipping import store
 from services.shipping.domain import Action, Address, InvalidReport, Money, Shipment, ShipmentNotFound, State
 from weft.call import caller
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from services.shipping.parcels import Parcels
     from weft.data import Database
     from weft.server import Context
@@ -76,9 +80,7 @@ class ShippingServicer(pb_grpc.ShippingServiceServicer):
         shipments = await store.list_page(self._database, size + 1, after)
         token = ""
         if len(shipments) > size:
-            last = shipments[size - 1]
-            assert last.parcel, "only what was booked is listed"
-            token = paging.encode(_PAGES, last.parcel.create_time, last.shipment_id)
+            token = paging.encode(_PAGES, *_position(shipments[size - 1]))
         return pb.ListShipmentsResponse(shipments=map(_message, shipments[:size]), next_page_token=token)
 
     async def ReportShipment(self, request: pb.ReportShipmentRequest, context: Context) -> pb.ReportShipmentResponse:
@@ -87,6 +89,21 @@ class ShippingServicer(pb_grpc.ShippingServiceServicer):
             raise InvalidReport
         shipment = await self._parcels.report(request.tracking_number, action)
         return pb.ReportShipmentResponse(shipment=_message(shipment))
+
+    async def ExportUserData(
+        self, request: pb.ExportUserDataRequest, context: Context
+    ) -> AsyncIterator[pb.ExportUserDataResponse]:
+        page = partial(store.list_of_user, self._database, str(UUID(request.user_id)))
+        async for shipment in every(page, _position):
+            response = pb.ExportUserDataResponse()
+            response.item.Pack(_message(shipment))
+            yield response
+
+
+def _position(shipment: Shipment) -> tuple[datetime, UUID]:
+    """Return where *shipment* is in a list of the newest first."""
+    assert shipment.parcel, "only what was booked is listed"
+    return shipment.parcel.create_time, shipment.shipment_id
 
 
 def _message(shipment: Shipment) -> pb.Shipment:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import DateTime, Integer, Uuid, any_, bindparam, literal, select, text, tuple_, update
+from sqlalchemy import DateTime, Integer, Text, Uuid, any_, bindparam, func, literal, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.shipping.domain import (
+    AT_REST,
     FORWARD,
     Address,
     Booking,
@@ -19,7 +20,7 @@ from services.shipping.domain import (
     ShipmentNotFound,
     State,
 )
-from services.shipping.tables import ORDER_UNIQUE, shipments
+from services.shipping.tables import ORDER_UNIQUE, forgotten_users, shipments
 from weft.data import prepare
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "add_shipment",
     "find_shipment",
+    "forget_destinations",
+    "forget_user",
+    "forgotten_among",
     "get_progress",
     "has_due",
+    "list_of_user",
     "list_page",
     "lock_due",
     "lock_shipment",
@@ -69,17 +74,15 @@ _PROGRESS: Final = prepare(
 _NEWEST_FIRST: Final = (shipments.c.create_time.desc(), shipments.c.shipment_id.desc())
 _LIMIT: Final = bindparam("limit", type_=Integer)
 _BOOKED: Final = shipments.c.tracking_number.is_not(None)
-_FIRST_PAGE: Final = prepare(select(*_SHIPMENT).where(_BOOKED).order_by(*_NEWEST_FIRST).limit(_LIMIT))
-_NEXT_PAGE: Final = prepare(
-    select(*_SHIPMENT)
-    .where(
-        _BOOKED,
-        tuple_(shipments.c.create_time, shipments.c.shipment_id)
-        < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("shipment_id", type_=Uuid)),
-    )
-    .order_by(*_NEWEST_FIRST)
-    .limit(_LIMIT)
+_AFTER: Final = tuple_(shipments.c.create_time, shipments.c.shipment_id) < tuple_(
+    bindparam("create_time", type_=DateTime(timezone=True)), bindparam("shipment_id", type_=Uuid)
 )
+_PAGE: Final = select(*_SHIPMENT).order_by(*_NEWEST_FIRST).limit(_LIMIT)
+_FIRST_PAGE: Final = prepare(_PAGE.where(_BOOKED))
+_NEXT_PAGE: Final = prepare(_PAGE.where(_BOOKED, _AFTER))
+_OF_USER: Final = shipments.c.user_id == bindparam("user_id", type_=Text)
+_FIRST_OF_USER: Final = prepare(_PAGE.where(_OF_USER))
+_NEXT_OF_USER: Final = prepare(_PAGE.where(_OF_USER, _AFTER))
 
 # As text and not as a parameter: only then may every plan use the index of what is under way.
 _UNDER_WAY: Final = text(f"state IN ({', '.join(repr(state.value) for state in FORWARD)})")
@@ -88,6 +91,12 @@ _ANY_DUE: Final = prepare(
     .where(_UNDER_WAY, shipments.c.update_time <= bindparam("before", type_=DateTime(timezone=True)))
     .limit(1)
 )
+
+
+_ANSWERS_KEPT: Final = timedelta(days=2)
+"""Longer than the mesh keeps answers to requests."""
+_FORGOTTEN: Final = {"recipient": "", "street_lines": [], "postal_code": "", "city": ""}
+"""An address as `Address.forgotten` has it."""
 
 
 async def find_shipment(database: Database, order_id: UUID) -> Shipment | None:
@@ -109,6 +118,16 @@ async def list_page(database: Database, limit: int, after: tuple[Any, ...] | Non
         rows = await database.fetch_all(_FIRST_PAGE, limit=limit)
     else:
         rows = await database.fetch_all(_NEXT_PAGE, limit=limit, create_time=after[0], shipment_id=after[1])
+    return [_shipment(row) for row in rows]
+
+
+async def list_of_user(database: Database, user_id: str, limit: int, after: tuple[Any, ...] | None) -> list[Shipment]:
+    """Return a user's shipments as `list_page` does everybody's."""
+    if after is None:
+        rows = await database.fetch_all(_FIRST_OF_USER, user_id=user_id, limit=limit)
+    else:
+        position = {"create_time": after[0], "shipment_id": after[1]}
+        rows = await database.fetch_all(_NEXT_OF_USER, user_id=user_id, limit=limit, **position)
     return [_shipment(row) for row in rows]
 
 
@@ -154,6 +173,41 @@ async def save_state(tx: Transaction, changed: Collection[Shipment]) -> None:
     await tx.execute(
         update(shipments).where(shipments.c.shipment_id == any_(ids)).values(state=state.value, update_time=update_time)
     )
+
+
+async def forget_user(tx: Transaction, user_id: str) -> list[UUID]:
+    """Empty the addresses of a user's parcels that are at rest, and remember to do so with those under way.
+
+    Returns:
+        The orders of all parcels that were booked, or were elsewhere, within the last two days.
+
+    Who brings a parcel to rest holds its row, and looks whether its user is forgotten when that is locked. So rows are
+    locked here before they are looked at: either we see that it came to rest, or they see that its user is forgotten.
+    """
+    remembered = insert(forgotten_users).values(user_id=user_id, delete_time=func.now())
+    await tx.execute(remembered.on_conflict_do_nothing())
+    under_way = select(shipments.c.shipment_id).where(shipments.c.user_id == user_id, _UNDER_WAY)
+    await tx.execute(under_way.order_by(shipments.c.shipment_id).with_for_update())
+    at_rest = shipments.c.state.in_([state.value for state in AT_REST])
+    await tx.execute(update(shipments).where(shipments.c.user_id == user_id, at_rest).values(_FORGOTTEN))
+    recent = select(shipments.c.order_id).where(
+        shipments.c.user_id == user_id, shipments.c.update_time > func.now() - _ANSWERS_KEPT
+    )
+    return [row.order_id for row in await tx.all(recent)]
+
+
+async def forgotten_among(tx: Transaction, user_ids: Collection[str]) -> set[str]:
+    """Return those of *user_ids* who are forgotten."""
+    which = select(forgotten_users.c.user_id).where(
+        forgotten_users.c.user_id == any_(literal([*user_ids], ARRAY(Text)))
+    )
+    return {row.user_id for row in await tx.all(which)}
+
+
+async def forget_destinations(tx: Transaction, which: Collection[Shipment]) -> None:
+    """Empty the addresses of *which*, but for the country."""
+    ids = literal([shipment.shipment_id for shipment in which], ARRAY(Uuid))
+    await tx.execute(update(shipments).where(shipments.c.shipment_id == any_(ids)).values(_FORGOTTEN))
 
 
 async def _lock(tx: Transaction, which: ColumnElement[bool], **names: object) -> Shipment:

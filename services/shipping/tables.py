@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-__all__ = ["ORDER_UNIQUE", "metadata", "shipments"]
+__all__ = ["ORDER_UNIQUE", "forgotten_users", "metadata", "shipments"]
 
 ORDER_UNIQUE: Final = "shipments_order_unique"
 PARCEL: Final = (
@@ -29,7 +29,7 @@ PARCEL: Final = (
 
 metadata = MetaData()
 
-# Nothing is deleted. A parcel is shown to its recipient for as long as the order that it carries, and orders stay. A
+# No row is deleted. A parcel is shown to its recipient for as long as the order that it carries, and orders stay. A
 # row without one is all that keeps a parcel from being booked for an order that was called off, however late.
 shipments = Table(
     "shipments",
@@ -44,7 +44,8 @@ shipments = Table(
     Column("rate_currency", Text),
     Column("rate_units", BigInteger),
     Column("rate_nanos", Integer),
-    # Personal: for the carrier, the recipient and administrators.
+    # Personal: for the carrier, the recipient and administrators. All but the country are empty once the user has
+    # deleted their account and the parcel is at rest.
     Column("recipient", Text),
     Column("street_lines", ARRAY(Text)),
     Column("postal_code", Text),
@@ -66,7 +67,22 @@ Index(
     postgresql_where=shipments.c.tracking_number.is_not(None),
 )
 Index(
+    "shipments_by_user",
+    shipments.c.user_id,
+    shipments.c.create_time,
+    shipments.c.shipment_id,
+    postgresql_where=shipments.c.user_id.is_not(None),
+)
+Index(
     "shipments_under_way",
     shipments.c.update_time,
     postgresql_where=shipments.c.state.in_(["created", "in_transit"]),
+)
+
+# Who has deleted their account, so that a parcel which is under way then loses its address when it comes to rest.
+forgotten_users = Table(
+    "forgotten_users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("delete_time", DateTime(timezone=True), nullable=False),
 )

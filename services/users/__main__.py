@@ -14,6 +14,7 @@ from shop.users.v1 import users_pb2
 from services.users import store
 from services.users.domain import Role, User
 from services.users.passwords import Passwords
+from services.users.peers import Holders
 from services.users.servicer import UsersServicer
 from weft.config import load
 from weft.data import Database
@@ -63,7 +64,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Parts]:
         with Passwords(threads=config.hash_threads) as passwords:
             if config.admin_email and config.admin_password:
                 await ensure_admin(database, passwords, config.admin_email, config.admin_password)
-            servicer = UsersServicer(database, passwords, issuer, runtime.outbox)
+            servicer = UsersServicer(database, passwords, issuer, runtime.outbox, Holders(runtime.peers))
             name = users_pb2.DESCRIPTOR.services_by_name["UsersService"].full_name
             yield Parts(servicers={name: servicer}, database=database)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weft.errors import AlreadyExists, FailedPrecondition, NotFound, Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from uuid import UUID
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "BadCredentials",
     "Channel",
     "EmailTaken",
+    "LastAdministrator",
     "RefreshTokenInvalid",
     "Role",
     "Session",
@@ -88,11 +89,20 @@ class UserDeactivated(FailedPrecondition):
         super().__init__(f"user {user_id} is deactivated", user_id=user_id)
 
 
+class LastAdministrator(FailedPrecondition):
+    """Nobody else could run the shop."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody else could run the shop; it needs another administrator first")
+
+
 class State(StrEnum):
     """Whether an account may be used."""
 
     ACTIVE = "active"
     DEACTIVATED = "deactivated"
+    DELETED = "deleted"
+    """For good. What is left of it says that there was one, and nothing of whose it was."""
 
 
 class Role(StrEnum):
@@ -116,7 +126,7 @@ class User:
 
     user_id: UUID
     email: str = field(repr=False)
-    """As it was given; see `normalized_email`."""
+    """As it was given; see `normalized_email`. Empty where the account is deleted, as are the names."""
     first_name: str = field(repr=False)
     last_name: str = field(repr=False)
     roles: tuple[str, ...] = (Role.USER,)
@@ -137,6 +147,11 @@ class User:
             raise UserDeactivated(self.user_id)
         return self
 
+    @property
+    def is_administrator(self) -> bool:
+        """Tell whether its user may run the shop."""
+        return self.state is State.ACTIVE and Role.ADMIN in self.roles
+
     def change(self, values: Mapping[str, Any], *, now: datetime) -> User:
         """Return the account with new *values* of the fields in `CHANGEABLE`.
 
@@ -152,6 +167,29 @@ class User:
         """Return the account barred from logging in; one that already is stays as it is."""
         return self if self.state is State.DEACTIVATED else replace(self, state=State.DEACTIVATED, update_time=now)
 
+    def delete(self, administrators: Collection[User], *, now: datetime) -> User:
+        """Return what is left of the account, which nobody can tell any more whose it was.
+
+        Args:
+            administrators: All who may run the shop; the account may be among them. Only looked at for one who may.
+            now: When it is deleted.
+
+        Raises:
+            LastAdministrator: nobody else may run the shop.
+        """
+        if self.is_administrator and all(each.user_id == self.user_id for each in administrators):
+            raise LastAdministrator
+        return User(
+            user_id=self.user_id,
+            email="",
+            first_name="",
+            last_name="",
+            roles=(),
+            state=State.DELETED,
+            create_time=self.create_time,
+            update_time=now,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -162,6 +200,8 @@ class Session:
     create_time: datetime
     expire_time: datetime
     """When its newest refresh token expires."""
+    end_time: datetime | None = None
+    """When it was ended before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -21,9 +22,11 @@ from services.users.domain import (
     BadCredentials,
     Channel,
     RefreshTokenInvalid,
+    Role,
     Session,
     State,
     User,
+    UserDeactivated,
     UserNotFound,
     Verdict,
     judge,
@@ -32,9 +35,12 @@ from weft.call import caller
 from weft.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+
+    from google.protobuf.message import Message
 
     from services.users.passwords import Passwords
+    from services.users.peers import Holders
     from weft.data import Database, Transaction
     from weft.events import Outbox
     from weft.security import TokenIssuer
@@ -49,7 +55,11 @@ EXPIRED_PER_LOGIN: Final = 20
 """Expired sessions deleted with each new one: more go than come, and no login waits for many."""
 
 _PAGES: Final = "users"
-_STATES: Final = {State.ACTIVE: pb.User.STATE_ACTIVE, State.DEACTIVATED: pb.User.STATE_DEACTIVATED}
+_STATES: Final = {
+    State.ACTIVE: pb.User.STATE_ACTIVE,
+    State.DEACTIVATED: pb.User.STATE_DEACTIVATED,
+    State.DELETED: pb.User.STATE_DELETED,
+}
 _CHANNELS: Final[dict[str, pb.Channel.ValueType]] = {
     Channel.EMAIL: pb.CHANNEL_EMAIL,
     Channel.SMS: pb.CHANNEL_SMS,
@@ -61,8 +71,11 @@ _CHANNEL_NAMES: Final = {value: channel for channel, value in _CHANNELS.items()}
 class UsersServicer(pb_grpc.UsersServiceServicer):
     """Translates; see the contract for what each method promises."""
 
-    def __init__(self, database: Database, passwords: Passwords, issuer: TokenIssuer, outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, issuer: TokenIssuer, outbox: Outbox, holders: Holders
+    ) -> None:
         self._database = database
+        self._holders = holders
         self._outbox = outbox
         self._passwords = passwords
         self._issuer = issuer
@@ -93,9 +106,10 @@ class UsersServicer(pb_grpc.UsersServiceServicer):
         newer = await self._passwords.hash(request.password) if self._passwords.is_outdated(stored) else None
         now = datetime.now(UTC)
         async with self._database.transaction() as tx:
-            user = await (store.lock_user if newer else store.share_user)(tx, user.user_id)
-            if user.state is not State.ACTIVE:  # deactivated while the password was being checked
-                raise BadCredentials
+            try:
+                user = (await (store.lock_user if newer else store.share_user)(tx, user.user_id)).require_active()
+            except (UserNotFound, UserDeactivated):  # while the password was being checked
+                raise BadCredentials from None
             if newer:
                 await store.save_user(tx, user, password_hash=newer)
             await store.delete_expired(tx, limit=EXPIRED_PER_LOGIN, now=now)
@@ -150,6 +164,26 @@ class UsersServicer(pb_grpc.UsersServiceServicer):
             await store.save_user(tx, user)
         return pb.UpdateMeResponse(user=_message(user))
 
+    async def DeleteMe(self, request: pb.DeleteMeRequest, context: Context) -> pb.DeleteMeResponse:
+        user = await store.get_account(self._database, _caller_id())
+        async with self._database.transaction() as tx:
+            administrators = await store.lock_administrators(tx) if Role.ADMIN in user.roles else []
+            with suppress(UserNotFound):  # it is deleted already
+                user = await store.lock_user(tx, user.user_id)
+                await store.delete_user(tx, user.delete(administrators, now=datetime.now(UTC)))
+                await self._outbox.publish(tx, events_pb2.UserDeleted(user_id=str(user.user_id)))
+        return pb.DeleteMeResponse()
+
+    async def ExportMe(self, request: pb.ExportMeRequest, context: Context) -> AsyncIterator[pb.ExportMeResponse]:
+        user = await store.get_user(self._database, _caller_id())
+        yield _exported("users", _message(user))
+        for session in await store.list_sessions(self._database, user.user_id):
+            yield _exported("users", _session(session))
+        async with aclosing(self._holders.export(str(user.user_id))) as held:
+            async for service, item in held:
+                yield pb.ExportMeResponse(service=service, item=item)
+        yield pb.ExportMeResponse(complete=True)
+
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         size = request.page_size or PAGE_SIZE
         after = paging.decode(request.page_token, _PAGES, paging.time, UUID) if request.page_token else None
@@ -161,7 +195,7 @@ class UsersServicer(pb_grpc.UsersServiceServicer):
         return pb.ListUsersResponse(users=map(_message, users[:size]), next_page_token=token)
 
     async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
-        user = await store.get_user(self._database, UUID(request.user_id))
+        user = await store.get_account(self._database, UUID(request.user_id))
         return pb.GetUserResponse(user=_message(user))
 
     async def DeactivateUser(self, request: pb.DeactivateUserRequest, context: Context) -> pb.DeactivateUserResponse:
@@ -237,6 +271,20 @@ def _message(user: User) -> pb.User:
         create_time=_timestamp(user.create_time),
         update_time=_timestamp(user.update_time),
     )
+
+
+def _session(session: Session) -> pb.Session:
+    return pb.Session(
+        create_time=_timestamp(session.create_time),
+        expire_time=_timestamp(session.expire_time),
+        end_time=_timestamp(session.end_time) if session.end_time else None,
+    )
+
+
+def _exported(service: str, message: Message) -> pb.ExportMeResponse:
+    response = pb.ExportMeResponse(service=service)
+    response.item.Pack(message)
+    return response
 
 
 def _preferences(user: User) -> pb.Preferences:

@@ -18,7 +18,7 @@ from services.users.domain import (
     token_digest,
 )
 from services.users.tables import EMAIL_UNIQUE, refresh_tokens, sessions, users
-from weft.data import UniqueViolation, prepare
+from weft.data import UniqueViolation, forget_answers, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,13 +32,17 @@ __all__ = [
     "add_token",
     "add_user",
     "delete_expired",
+    "delete_user",
     "end_session",
     "end_session_of",
     "end_sessions",
     "find_credentials",
+    "get_account",
     "get_user",
     "list_administrators",
     "list_page",
+    "list_sessions",
+    "lock_administrators",
     "lock_token",
     "lock_user",
     "make_user",
@@ -62,34 +66,55 @@ _USER: Final = (
     users.c.create_time,
     users.c.update_time,
 )
+_SESSION: Final = (
+    sessions.c.session_id,
+    sessions.c.user_id,
+    sessions.c.create_time,
+    sessions.c.expire_time,
+    sessions.c.end_time,
+)
 _ORDER: Final = (users.c.create_time.desc(), users.c.user_id.desc())
 _LIMIT: Final = bindparam("limit", type_=Integer)
+
+# As text and not as parameters, here and below: only then may every plan use the indexes.
+_NOT_DELETED: Final = text("state <> 'deleted'")
+_ADMINISTRATOR: Final = text("roles @> '{admin}' AND state = 'active'")
 
 _BY_ID: Final = prepare(select(*_USER).where(users.c.user_id == bindparam("user_id")))
 _BY_EMAIL: Final = prepare(
     select(*_USER, users.c.password_hash).where(users.c.normalized_email == bindparam("normalized_email", type_=Text))
 )
-_FIRST_PAGE: Final = prepare(select(*_USER).order_by(*_ORDER).limit(_LIMIT))
+_SESSIONS: Final = prepare(
+    select(*_SESSION)
+    .where(sessions.c.user_id == bindparam("user_id", type_=Uuid))
+    .order_by(sessions.c.create_time.desc(), sessions.c.session_id)
+)
+_FIRST_PAGE: Final = prepare(select(*_USER).where(_NOT_DELETED).order_by(*_ORDER).limit(_LIMIT))
 _NEXT_PAGE: Final = prepare(
     select(*_USER)
     .where(
+        _NOT_DELETED,
         tuple_(users.c.create_time, users.c.user_id)
-        < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("user_id", type_=Uuid))
+        < tuple_(bindparam("create_time", type_=DateTime(timezone=True)), bindparam("user_id", type_=Uuid)),
     )
     .order_by(*_ORDER)
     .limit(_LIMIT)
 )
-# As text and not as parameters: only then may every plan use the index of administrators.
 _ADMINISTRATORS: Final = prepare(
-    select(*_USER)
-    .where(text("roles @> '{admin}' AND state = 'active'"))
-    .order_by(users.c.create_time, users.c.user_id)
-    .limit(_LIMIT)
+    select(*_USER).where(_ADMINISTRATOR).order_by(users.c.create_time, users.c.user_id).limit(_LIMIT)
 )
 
 
 async def get_user(database: Database, user_id: UUID) -> User:
-    """Raises UserNotFound."""
+    """Raises UserNotFound, also where the account is deleted."""
+    user = await get_account(database, user_id)
+    if user.state is State.DELETED:
+        raise UserNotFound(user_id)
+    return user
+
+
+async def get_account(database: Database, user_id: UUID) -> User:
+    """Return an account, or what is left of one. Raises UserNotFound where there never was one."""
     row = await database.fetch_one(_BY_ID, user_id=user_id)
     if row is None:
         raise UserNotFound(user_id)
@@ -103,7 +128,7 @@ async def find_credentials(database: Database, email: str) -> tuple[User, str] |
 
 
 async def list_page(database: Database, limit: int, after: tuple[Any, ...] | None) -> list[User]:
-    """Return up to *limit* accounts, newest first, that come after *after*: create_time, user_id."""
+    """Return up to *limit* accounts, none deleted, newest first, that come after *after*: create_time, user_id."""
     if after is None:
         rows = await database.fetch_all(_FIRST_PAGE, limit=limit)
     else:
@@ -133,16 +158,29 @@ async def make_user(tx: Transaction, user: User, password_hash: str) -> bool:
 
 
 async def lock_user(tx: Transaction, user_id: UUID) -> User:
-    """Read an account that nobody else may change until the transaction ends. Raises UserNotFound."""
-    row = await tx.first(select(*_USER).where(users.c.user_id == user_id).with_for_update())
+    """Read an account that nobody else may change until the transaction ends. Raises UserNotFound if it is deleted."""
+    row = await tx.first(select(*_USER).where(users.c.user_id == user_id, _NOT_DELETED).with_for_update())
     if row is None:
         raise UserNotFound(user_id)
     return _user(row)
 
 
+async def lock_administrators(tx: Transaction) -> list[User]:
+    """Read all active administrators, whom nobody else may change until the transaction ends.
+
+    In the order of their ids: of those who lock all of them, one is first, and nobody waits in a circle.
+    """
+    rows = await tx.all(select(*_USER).where(_ADMINISTRATOR).order_by(users.c.user_id).with_for_update())
+    return [_user(row) for row in rows]
+
+
 async def share_user(tx: Transaction, user_id: UUID) -> User:
-    """Read an account that stays as it is until the transaction ends; others may do the same. Raises UserNotFound."""
-    row = await tx.first(select(*_USER).where(users.c.user_id == user_id).with_for_update(read=True))
+    """Read an account that stays as it is until the transaction ends; others may do the same.
+
+    Raises:
+        UserNotFound: also where it is deleted.
+    """
+    row = await tx.first(select(*_USER).where(users.c.user_id == user_id, _NOT_DELETED).with_for_update(read=True))
     if row is None:
         raise UserNotFound(user_id)
     return _user(row)
@@ -150,17 +188,23 @@ async def share_user(tx: Transaction, user_id: UUID) -> User:
 
 async def save_user(tx: Transaction, user: User, *, password_hash: str | None = None) -> None:
     """Write what can change of *user*, and the password's hash if given."""
-    values: dict[str, Any] = {
-        "first_name": user.first_name,
-        "last_name": user.last_name,
-        "roles": list(user.roles),
-        "state": user.state.value,
-        **_preferences(user),
-        "update_time": user.update_time,
-    }
+    values = _changing(user)
     if password_hash is not None:
         values["password_hash"] = password_hash
     await tx.execute(update(users).where(users.c.user_id == user.user_id).values(values))
+
+
+async def delete_user(tx: Transaction, user: User) -> None:
+    """Write what is left of a locked account; its password, its sessions and the stored answers that tell of it go."""
+    values = {"email": user.email, "normalized_email": None, "password_hash": ""}
+    await tx.execute(update(users).where(users.c.user_id == user.user_id).values(_changing(user) | values))
+    await tx.execute(delete(sessions).where(sessions.c.user_id == user.user_id))
+    await forget_answers(tx, about=str(user.user_id))
+
+
+async def list_sessions(database: Database, user_id: UUID) -> list[Session]:
+    """Return the sessions of an account, newest first: those that go on, and those that ended until they expire."""
+    return [Session(**row) for row in await database.fetch_all(_SESSIONS, user_id=user_id)]
 
 
 async def add_session(tx: Transaction, session: Session, token: str) -> None:
@@ -290,6 +334,17 @@ def _new_row(user: User, password_hash: str) -> Mapping[str, object]:
         "state": user.state.value,
         **_preferences(user),
         "create_time": user.create_time,
+        "update_time": user.update_time,
+    }
+
+
+def _changing(user: User) -> dict[str, object]:
+    return {
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "roles": list(user.roles),
+        "state": user.state.value,
+        **_preferences(user),
         "update_time": user.update_time,
     }
 

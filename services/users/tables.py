@@ -31,8 +31,10 @@ users = Table(
     "users",
     metadata,
     Column("user_id", Uuid, primary_key=True),
+    # Of a deleted account this and all below are as if never given, but for the state and the times.
     Column("email", Text, nullable=False),
-    Column("normalized_email", Text, nullable=False),
+    # NULL in deleted accounts, so that the address is free for a new one, and nothing that is typed in finds them.
+    Column("normalized_email", Text),
     Column("password_hash", Text, nullable=False),
     Column("first_name", Text, nullable=False),
     Column("last_name", Text, nullable=False),
@@ -46,7 +48,8 @@ users = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     UniqueConstraint("normalized_email", name=EMAIL_UNIQUE),
-    CheckConstraint("state in ('active', 'deactivated')", name="users_state"),
+    CheckConstraint("state in ('active', 'deactivated', 'deleted')", name="users_state"),
+    CheckConstraint("(state = 'deleted') = (normalized_email is null)", name="users_deleted"),
     CheckConstraint("channels <@ '{email,sms,push}' and cardinality(channels) between 1 and 3", name="users_channels"),
     Index("users_by_create_time", "create_time", "user_id"),
     Index(

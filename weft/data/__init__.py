@@ -1,6 +1,6 @@
 """PostgreSQL for a service: transactions, hot reads, stored answers, notifications, migrations, caches."""
 
-from weft.data.answers import Answering, RequestIdReused, RequestKey
+from weft.data.answers import Answering, RequestIdReused, RequestKey, forget_answers
 from weft.data.cache import Cache, open_cache
 from weft.data.database import Database
 from weft.data.faults import CheckViolation, ConstraintViolation, ForeignKeyViolation, UniqueViolation
@@ -23,6 +23,7 @@ __all__ = [
     "RequestKey",
     "Transaction",
     "UniqueViolation",
+    "forget_answers",
     "open_cache",
     "prepare",
 ]

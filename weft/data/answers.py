@@ -28,6 +28,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from weft.data.database import Database
     from weft.data.transaction import Isolation, Transaction, UnitOfWork
 
-__all__ = ["Answering", "RequestIdReused", "RequestKey", "request_answers"]
+__all__ = ["Answering", "RequestIdReused", "RequestKey", "forget_answers", "request_answers"]
 
 log = logging.getLogger(__name__)
 
@@ -264,6 +265,17 @@ async def delete_expired(database: Database, *, limit: int) -> int:
         raise
     await unit.commit()
     return deleted
+
+
+async def forget_answers(tx: Transaction, *, about: str) -> int:
+    """Delete the stored answers to requests of *about*, and those to others that name it; return how many.
+
+    For personal data that must not outlive what it is kept for. *about* is whose requests the pipeline says they are,
+    the subject of a token; an answer names it where that text is in its bytes. All answers are read for that, so it is
+    for rare occasions. Their requests count as new afterwards.
+    """
+    named = func.position(func.convert_to(about, "UTF8").op("in")(request_answers.c.answer)) > 0
+    return await tx.execute(delete(request_answers).where(or_(request_answers.c.caller == about, named)))
 
 
 async def sweep(database: Database, *, interval_s: float, batch: int = 1000) -> None:

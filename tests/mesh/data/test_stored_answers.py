@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
 from weft import errors
-from weft.data import Database, RequestIdReused, RequestKey, UniqueViolation
+from weft.data import Database, RequestIdReused, RequestKey, UniqueViolation, forget_answers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -394,3 +395,26 @@ async def _until_blocked(database: Database) -> None:
 
 def _fields(key: RequestKey) -> dict[str, Any]:
     return {name: getattr(key, name) for name in ("method", "caller", "request_id", "fingerprint")}
+
+
+async def test_answers_to_somebody_and_those_that_name_them_can_be_forgotten(database: Database) -> None:
+    async def names_ann(_: Database) -> bytes:
+        return b"\x0a\x03ann\xff"
+
+    async def names_nobody(_: Database) -> bytes:
+        return b""
+
+    theirs = replace(KEY, caller="bob")
+    about_them = replace(KEY, caller="bob", request_id="r-2")
+    await answer(database)
+    await answer(database, names_nobody, theirs)
+    await answer(database, names_ann, about_them)
+
+    async with database.transaction() as tx:
+        assert await forget_answers(tx, about="ann") == 2
+        assert await forget_answers(tx, about="ann") == 0
+
+    async with database.answering(theirs) as request:
+        assert request.answer == b""
+    await answer(database)
+    assert await count(database) == 2, "forgotten requests count as new"

@@ -22,15 +22,18 @@ from services.catalog.assortment import Assortment
 from services.catalog.servicer import CatalogServicer
 from services.orders.saga import Pace
 from services.users.passwords import Passwords
+from services.users.peers import HOLDERS, Holders
 from services.users.servicer import UsersServicer
 from tests.mesh.services import orders_peers
 from tests.mesh.services.calls import KEY, Calls, product
 from tests.mesh.services.orders_parts import QUICK, STEADY, Fulfilment, Orders, Shop, replica, served
+from weft.client import Peers
 from weft.data import Database
 from weft.data.cache import Cache, open_cache
 from weft.data.migrate import migrate
 from weft.events import Outbox
 from weft.security import TokenIssuer
+from weft.telemetry import Tracing
 from weft.testing import TestServer, serving
 
 if TYPE_CHECKING:
@@ -144,10 +147,11 @@ async def _users(empty_database: Callable[[str], Awaitable[Database]]) -> AsyncI
     database = await empty_database("users")
     hasher = CountingHasher()
     with Passwords(hasher) as passwords:
-        servicer = UsersServicer(database, passwords, TokenIssuer(KEY), Outbox("users"))
-        async with serving({"shop.users.v1.UsersService": servicer}, database=database, key=KEY) as server:
-            calls = Calls(users_pb2_grpc.UsersServiceStub(server.channel))
-            yield Users(server=server, calls=calls, database=database, hasher=hasher, passwords=passwords)
+        async with Peers(Tracing("test"), dict.fromkeys(HOLDERS, "127.0.0.1:1")) as nobody:
+            servicer = UsersServicer(database, passwords, TokenIssuer(KEY), Outbox("users"), Holders(nobody))
+            async with serving({"shop.users.v1.UsersService": servicer}, database=database, key=KEY) as server:
+                calls = Calls(users_pb2_grpc.UsersServiceStub(server.channel))
+                yield Users(server=server, calls=calls, database=database, hasher=hasher, passwords=passwords)
 
 
 @asynccontextmanager

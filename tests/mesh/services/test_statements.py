@@ -86,7 +86,7 @@ async def filled(database: Database, *statements: str) -> Database:
 
 
 @pytest.mark.parametrize(
-    "service", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications"]
+    "service", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications", "analytics"]
 )
 def test_migrations_make_the_tables_that_the_store_uses(service: str, database_url: Callable[[str], str]) -> None:
     metadata = import_module(f"services.{service}.tables").metadata
@@ -104,7 +104,7 @@ def test_migrations_make_the_tables_that_the_store_uses(service: str, database_u
 
 
 @pytest.mark.parametrize(
-    "service", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications"]
+    "service", ["users", "catalog", "orders", "inventory", "payments", "shipping", "notifications", "analytics"]
 )
 def test_check_constraints_and_computed_columns_are_those_of_the_tables(
     service: str, database_url: Callable[[str], str]

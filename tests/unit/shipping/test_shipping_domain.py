@@ -142,3 +142,26 @@ async def test_the_simulated_carrier_answers_the_same_whenever_and_wherever_it_i
     assert booking.tracking_number.isalnum()
     assert booking.tracking_number.isupper()
     assert len(booking.tracking_number) <= 40
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_an_address_is_forgotten_but_for_the_country_as_soon_as_no_carrier_needs_it(state: State) -> None:
+    before = shipment(state)
+
+    after = before.forgotten()
+
+    if state in {State.CREATED, State.IN_TRANSIT}:
+        assert after is before
+    else:
+        assert after.parcel
+        assert after.parcel.destination == Address(
+            recipient="", street_lines=(), postal_code="", city="", country_code="GB"
+        )
+        assert replace(after, parcel=before.parcel) == before
+        assert after.forgotten() == after
+
+
+def test_what_has_no_parcel_has_nothing_to_forget() -> None:
+    closed = Shipment.closed_door(shipment_id=UUID(int=1), order_id=ORDER, now=NOW)
+
+    assert closed.forgotten() is closed

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from services.users.domain import (
     SESSION_LIFETIME,
+    LastAdministrator,
+    Role,
     State,
     StoredToken,
     User,
@@ -81,6 +84,36 @@ def test_a_deactivated_account_may_not_be_used() -> None:
 
     assert refused.value.reason == "USER_DEACTIVATED"
     assert user().require_active() == user()
+
+
+def test_what_is_left_of_a_deleted_account_says_when_and_not_whose() -> None:
+    known = user(language="de", marketing=True, channels=("sms",), phone_number="+4917012345678", push_token="app:1")
+
+    left = known.delete([], now=NOW + timedelta(hours=1))
+
+    assert left == User(
+        user_id=known.user_id,
+        email="",
+        first_name="",
+        last_name="",
+        roles=(),
+        state=State.DELETED,
+        create_time=known.create_time,
+        update_time=NOW + timedelta(hours=1),
+    )
+
+
+def test_an_administrator_may_leave_when_there_is_another_one() -> None:
+    one, other = user(roles=(Role.USER, Role.ADMIN)), user(roles=(Role.ADMIN,), user_id=uuid4())
+
+    with pytest.raises(LastAdministrator) as refused:
+        one.delete([one], now=NOW)
+    with pytest.raises(LastAdministrator):
+        one.delete([], now=NOW)
+
+    assert refused.value.reason == "LAST_ADMINISTRATOR"
+    assert one.delete([one, other], now=NOW).state is State.DELETED
+    assert replace(one, state=State.DEACTIVATED).delete([], now=NOW).state is State.DELETED
 
 
 def test_clearing_the_language_brings_back_the_default() -> None:

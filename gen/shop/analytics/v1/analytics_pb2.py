@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shop/analytics/v1/analytics.proto\x12\x11shop.analytics.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"\xba\x02\n\tBehaviour\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x35\n\x04kind\x18\x02 \x01(\x0e\x32!.shop.analytics.v1.Behaviour.KindB\x04\xe2\x41\x01\x02\x12\x30\n\nvisitor_id\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x02\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\x12\x1a\n\nproduct_id\x18\x04 \x01(\tB\x06\xea\xc7\x18\x02\x08\x01\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KIND_PRODUCT_VIEWED\x10\x01\x12\x11\n\rKIND_SEARCHED\x10\x02\x12\x16\n\x12KIND_ADDED_TO_CART\x10\x03\"T\n\x16RecordBehaviourRequest\x12:\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.shop.analytics.v1.BehaviourB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x38\x01@d\"*\n\x17RecordBehaviourResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x05\"\xdc\x02\n\x15GetSalesReportRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\x12\x42\n\x08group_by\x18\x04 \x01(\x0e\x32\x30.shop.analytics.v1.GetSalesReportRequest.GroupBy\"b\n\x07GroupBy\x12\x18\n\x14GROUP_BY_UNSPECIFIED\x10\x00\x12\x10\n\x0cGROUP_BY_DAY\x10\x01\x12\x15\n\x11GROUP_BY_CATEGORY\x10\x02\x12\x14\n\x10GROUP_BY_PRODUCT\x10\x03\"r\n\x16GetSalesReportResponse\x12+\n\x05lines\x18\x01 \x03(\x0b\x32\x1c.shop.analytics.v1.SalesLine\x12+\n\x05total\x18\x02 \x01(\x0b\x32\x1c.shop.analytics.v1.SalesLine\"\x90\x01\n\tSalesLine\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06orders\x18\x03 \x01(\x03\x12\r\n\x05units\x18\x04 \x01(\x03\x12#\n\x07revenue\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08refunded\x18\x06 \x01(\x0b\x32\x12.google.type.Money\"\xdb\x01\n\x15GetBestSellersRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\x12%\n\x05limit\x18\x04 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\"E\n\x16GetBestSellersResponse\x12+\n\x05lines\x18\x01 \x03(\x0b\x32\x1c.shop.analytics.v1.SalesLine\"\xb9\x01\n\x1aGetConversionReportRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\"\x90\x01\n\x1bGetConversionReportResponse\x12\x0f\n\x07viewers\x18\x01 \x01(\x03\x12\r\n\x05\x63\x61rts\x18\x02 \x01(\x03\x12\x0e\n\x06\x62uyers\x18\x03 \x01(\x03\x12\x11\n\tcart_rate\x18\x04 \x01(\x01\x12\x15\n\rcheckout_rate\x18\x05 \x01(\x01\x12\x17\n\x0f\x63onversion_rate\x18\x06 \x01(\x01\"\xbe\x01\n\x1fGetRepeatCustomersReportRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\"d\n GetRepeatCustomersReportResponse\x12\x11\n\tcustomers\x18\x01 \x01(\x03\x12\x18\n\x10repeat_customers\x18\x02 \x01(\x03\x12\x13\n\x0brepeat_rate\x18\x03 \x01(\x01\"\xb3\x01\n\x14\x44ownloadSalesRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+2\xa2\t\n\x10\x41nalyticsService\x12\x9c\x01\n\x0fRecordBehaviour\x12).shop.analytics.v1.RecordBehaviourRequest\x1a*.shop.analytics.v1.RecordBehaviourResponse\"2\xea\xc7\x18\x0f\x08\x01\x1a\x02\x08\x01*\x07\x08\xd8\x04\x12\x02\x08<\x82\xd3\xe4\x93\x02\x19\"\x14/v1/behaviour:record:\x01*\x12\x98\x01\n\x0eGetSalesReport\x12(.shop.analytics.v1.GetSalesReportRequest\x1a).shop.analytics.v1.GetSalesReportResponse\"1\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/reports/sales\x12\x9e\x01\n\x0eGetBestSellers\x12(.shop.analytics.v1.GetBestSellersRequest\x1a).shop.analytics.v1.GetBestSellersResponse\"7\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/reports/bestSellers\x12\xac\x01\n\x13GetConversionReport\x12-.shop.analytics.v1.GetConversionReportRequest\x1a..shop.analytics.v1.GetConversionReportResponse\"6\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/reports/conversion\x12\xc0\x01\n\x18GetRepeatCustomersReport\x12\x32.shop.analytics.v1.GetRepeatCustomersReportRequest\x1a\x33.shop.analytics.v1.GetRepeatCustomersReportResponse\";\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/reports/repeatCustomers\x12\x89\x01\n\rDownloadSales\x12\'.shop.analytics.v1.DownloadSalesRequest\x1a\x14.google.api.HttpBody\"7\x90\x02\x01\xea\xc7\x18\x0e\x08\x02\x12\x05\x61\x64min\x1a\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/reports/sales:download0\x01\x1a\xb4\x01\xea\xc7\x18\xaf\x01\n\tanalyticsB\'\n\x06orders\x12\x1dshop.orders.v1.OrderConfirmedBN\n\x08payments\x12 shop.payments.v1.PaymentCaptured\x12 shop.payments.v1.PaymentRefundedB)\n\x07\x63\x61talog\x12\x1eshop.catalog.v1.ProductOfferedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shop/analytics/v1/analytics.proto\x12\x11shop.analytics.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"\xba\x02\n\tBehaviour\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x35\n\x04kind\x18\x02 \x01(\x0e\x32!.shop.analytics.v1.Behaviour.KindB\x04\xe2\x41\x01\x02\x12\x30\n\nvisitor_id\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x02\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\x12\x1a\n\nproduct_id\x18\x04 \x01(\tB\x06\xea\xc7\x18\x02\x08\x01\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KIND_PRODUCT_VIEWED\x10\x01\x12\x11\n\rKIND_SEARCHED\x10\x02\x12\x16\n\x12KIND_ADDED_TO_CART\x10\x03\"T\n\x16RecordBehaviourRequest\x12:\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.shop.analytics.v1.BehaviourB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x38\x01@d\"*\n\x17RecordBehaviourResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x05\"\xdc\x02\n\x15GetSalesReportRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\x12\x42\n\x08group_by\x18\x04 \x01(\x0e\x32\x30.shop.analytics.v1.GetSalesReportRequest.GroupBy\"b\n\x07GroupBy\x12\x18\n\x14GROUP_BY_UNSPECIFIED\x10\x00\x12\x10\n\x0cGROUP_BY_DAY\x10\x01\x12\x15\n\x11GROUP_BY_CATEGORY\x10\x02\x12\x14\n\x10GROUP_BY_PRODUCT\x10\x03\"r\n\x16GetSalesReportResponse\x12+\n\x05lines\x18\x01 \x03(\x0b\x32\x1c.shop.analytics.v1.SalesLine\x12+\n\x05total\x18\x02 \x01(\x0b\x32\x1c.shop.analytics.v1.SalesLine\"\x90\x01\n\tSalesLine\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06orders\x18\x03 \x01(\x03\x12\r\n\x05units\x18\x04 \x01(\x03\x12#\n\x07revenue\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08refunded\x18\x06 \x01(\x0b\x32\x12.google.type.Money\"\xdb\x01\n\x15GetBestSellersRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\x12%\n\x05limit\x18\x04 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\"E\n\x16GetBestSellersResponse\x12+\n\x05lines\x18\x01 \x03(\x0b\x32\x1c.shop.analytics.v1.SalesLine\"\xb9\x01\n\x1aGetConversionReportRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\"\x90\x01\n\x1bGetConversionReportResponse\x12\x0f\n\x07viewers\x18\x01 \x01(\x03\x12\r\n\x05\x63\x61rts\x18\x02 \x01(\x03\x12\x0e\n\x06\x62uyers\x18\x03 \x01(\x03\x12\x11\n\tcart_rate\x18\x04 \x01(\x01\x12\x15\n\rcheckout_rate\x18\x05 \x01(\x01\x12\x17\n\x0f\x63onversion_rate\x18\x06 \x01(\x01\"\xbe\x01\n\x1fGetRepeatCustomersReportRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\"d\n GetRepeatCustomersReportResponse\x12\x11\n\tcustomers\x18\x01 \x01(\x03\x12\x18\n\x10repeat_customers\x18\x02 \x01(\x03\x12\x13\n\x0brepeat_rate\x18\x03 \x01(\x01\"\xb3\x01\n\x14\x44ownloadSalesRequest\x12\x37\n\tfrom_date\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12\x35\n\x07to_date\x18\x02 \x01(\tB$\xe2\x41\x01\x02\xea\xc7\x18\x1c\"\x1a[0-9]{4}-[0-9]{2}-[0-9]{2}\x12+\n\ttime_zone\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9_+/-]+\"\xb5\x01\n\x08SoldLine\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x0c\x63onfirm_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03sku\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x05 \x01(\t\x12\x10\n\x08quantity\x18\x06 \x01(\x05\x12&\n\nunit_price\x18\x07 \x01(\x0b\x32\x12.google.type.Money\"4\n\x15\x45xportUserDataRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"D\n\x16\x45xportUserDataResponse\x12*\n\x04item\x18\x01 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xea\xc7\x18\x02P\x01\x32\xc5\n\n\x10\x41nalyticsService\x12\x9c\x01\n\x0fRecordBehaviour\x12).shop.analytics.v1.RecordBehaviourRequest\x1a*.shop.analytics.v1.RecordBehaviourResponse\"2\xea\xc7\x18\x0f\x08\x01\x1a\x02\x08\x01*\x07\x08\xd8\x04\x12\x02\x08<\x82\xd3\xe4\x93\x02\x19\"\x14/v1/behaviour:record:\x01*\x12\x98\x01\n\x0eGetSalesReport\x12(.shop.analytics.v1.GetSalesReportRequest\x1a).shop.analytics.v1.GetSalesReportResponse\"1\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/reports/sales\x12\x9e\x01\n\x0eGetBestSellers\x12(.shop.analytics.v1.GetBestSellersRequest\x1a).shop.analytics.v1.GetBestSellersResponse\"7\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/reports/bestSellers\x12\xac\x01\n\x13GetConversionReport\x12-.shop.analytics.v1.GetConversionReportRequest\x1a..shop.analytics.v1.GetConversionReportResponse\"6\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/reports/conversion\x12\xc0\x01\n\x18GetRepeatCustomersReport\x12\x32.shop.analytics.v1.GetRepeatCustomersReportRequest\x1a\x33.shop.analytics.v1.GetRepeatCustomersReportResponse\";\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/reports/repeatCustomers\x12\x89\x01\n\rDownloadSales\x12\'.shop.analytics.v1.DownloadSalesRequest\x1a\x14.google.api.HttpBody\"7\x90\x02\x01\xea\xc7\x18\x0e\x08\x02\x12\x05\x61\x64min\x1a\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/reports/sales:download0\x01\x12}\n\x0e\x45xportUserData\x12(.shop.analytics.v1.ExportUserDataRequest\x1a).shop.analytics.v1.ExportUserDataResponse\"\x14\x90\x02\x01\xea\xc7\x18\r\x08\x03\x1a\x02\x08<2\x05users0\x01\x1a\xd8\x01\xea\xc7\x18\xd3\x01\n\tanalyticsB\"\n\x05users\x12\x19shop.users.v1.UserDeletedB\'\n\x06orders\x12\x1dshop.orders.v1.OrderConfirmedBN\n\x08payments\x12 shop.payments.v1.PaymentCaptured\x12 shop.payments.v1.PaymentRefundedB)\n\x07\x63\x61talog\x12\x1eshop.catalog.v1.ProductOfferedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,8 +80,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADSALESREQUEST'].fields_by_name['to_date']._serialized_options = b'\342A\001\002\352\307\030\034\"\032[0-9]{4}-[0-9]{2}-[0-9]{2}'
   _globals['_DOWNLOADSALESREQUEST'].fields_by_name['time_zone']._loaded_options = None
   _globals['_DOWNLOADSALESREQUEST'].fields_by_name['time_zone']._serialized_options = b'\352\307\030\024\030@\"\020[A-Za-z0-9_+/-]+'
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._loaded_options = None
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._serialized_options = b'\352\307\030\002P\001'
   _globals['_ANALYTICSSERVICE']._loaded_options = None
-  _globals['_ANALYTICSSERVICE']._serialized_options = b'\352\307\030\257\001\n\tanalyticsB\'\n\006orders\022\035shop.orders.v1.OrderConfirmedBN\n\010payments\022 shop.payments.v1.PaymentCaptured\022 shop.payments.v1.PaymentRefundedB)\n\007catalog\022\036shop.catalog.v1.ProductOffered'
+  _globals['_ANALYTICSSERVICE']._serialized_options = b'\352\307\030\323\001\n\tanalyticsB\"\n\005users\022\031shop.users.v1.UserDeletedB\'\n\006orders\022\035shop.orders.v1.OrderConfirmedBN\n\010payments\022 shop.payments.v1.PaymentCaptured\022 shop.payments.v1.PaymentRefundedB)\n\007catalog\022\036shop.catalog.v1.ProductOffered'
   _globals['_ANALYTICSSERVICE'].methods_by_name['RecordBehaviour']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['RecordBehaviour']._serialized_options = b'\352\307\030\017\010\001\032\002\010\001*\007\010\330\004\022\002\010<\202\323\344\223\002\031\"\024/v1/behaviour:record:\001*'
   _globals['_ANALYTICSSERVICE'].methods_by_name['GetSalesReport']._loaded_options = None
@@ -93,36 +98,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANALYTICSSERVICE'].methods_by_name['GetRepeatCustomersReport']._serialized_options = b'\220\002\001\352\307\030\021\010\002\022\005admin\032\002\010\002\"\002\010\003\202\323\344\223\002\035\022\033/v1/reports/repeatCustomers'
   _globals['_ANALYTICSSERVICE'].methods_by_name['DownloadSales']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['DownloadSales']._serialized_options = b'\220\002\001\352\307\030\016\010\002\022\005admin\032\003\010\254\002\202\323\344\223\002\034\022\032/v1/reports/sales:download'
-  _globals['_BEHAVIOUR']._serialized_start=228
-  _globals['_BEHAVIOUR']._serialized_end=542
-  _globals['_BEHAVIOUR_KIND']._serialized_start=446
-  _globals['_BEHAVIOUR_KIND']._serialized_end=542
-  _globals['_RECORDBEHAVIOURREQUEST']._serialized_start=544
-  _globals['_RECORDBEHAVIOURREQUEST']._serialized_end=628
-  _globals['_RECORDBEHAVIOURRESPONSE']._serialized_start=630
-  _globals['_RECORDBEHAVIOURRESPONSE']._serialized_end=672
-  _globals['_GETSALESREPORTREQUEST']._serialized_start=675
-  _globals['_GETSALESREPORTREQUEST']._serialized_end=1023
-  _globals['_GETSALESREPORTREQUEST_GROUPBY']._serialized_start=925
-  _globals['_GETSALESREPORTREQUEST_GROUPBY']._serialized_end=1023
-  _globals['_GETSALESREPORTRESPONSE']._serialized_start=1025
-  _globals['_GETSALESREPORTRESPONSE']._serialized_end=1139
-  _globals['_SALESLINE']._serialized_start=1142
-  _globals['_SALESLINE']._serialized_end=1286
-  _globals['_GETBESTSELLERSREQUEST']._serialized_start=1289
-  _globals['_GETBESTSELLERSREQUEST']._serialized_end=1508
-  _globals['_GETBESTSELLERSRESPONSE']._serialized_start=1510
-  _globals['_GETBESTSELLERSRESPONSE']._serialized_end=1579
-  _globals['_GETCONVERSIONREPORTREQUEST']._serialized_start=1582
-  _globals['_GETCONVERSIONREPORTREQUEST']._serialized_end=1767
-  _globals['_GETCONVERSIONREPORTRESPONSE']._serialized_start=1770
-  _globals['_GETCONVERSIONREPORTRESPONSE']._serialized_end=1914
-  _globals['_GETREPEATCUSTOMERSREPORTREQUEST']._serialized_start=1917
-  _globals['_GETREPEATCUSTOMERSREPORTREQUEST']._serialized_end=2107
-  _globals['_GETREPEATCUSTOMERSREPORTRESPONSE']._serialized_start=2109
-  _globals['_GETREPEATCUSTOMERSREPORTRESPONSE']._serialized_end=2209
-  _globals['_DOWNLOADSALESREQUEST']._serialized_start=2212
-  _globals['_DOWNLOADSALESREQUEST']._serialized_end=2391
-  _globals['_ANALYTICSSERVICE']._serialized_start=2394
-  _globals['_ANALYTICSSERVICE']._serialized_end=3580
+  _globals['_ANALYTICSSERVICE'].methods_by_name['ExportUserData']._loaded_options = None
+  _globals['_ANALYTICSSERVICE'].methods_by_name['ExportUserData']._serialized_options = b'\220\002\001\352\307\030\r\010\003\032\002\010<2\005users'
+  _globals['_BEHAVIOUR']._serialized_start=255
+  _globals['_BEHAVIOUR']._serialized_end=569
+  _globals['_BEHAVIOUR_KIND']._serialized_start=473
+  _globals['_BEHAVIOUR_KIND']._serialized_end=569
+  _globals['_RECORDBEHAVIOURREQUEST']._serialized_start=571
+  _globals['_RECORDBEHAVIOURREQUEST']._serialized_end=655
+  _globals['_RECORDBEHAVIOURRESPONSE']._serialized_start=657
+  _globals['_RECORDBEHAVIOURRESPONSE']._serialized_end=699
+  _globals['_GETSALESREPORTREQUEST']._serialized_start=702
+  _globals['_GETSALESREPORTREQUEST']._serialized_end=1050
+  _globals['_GETSALESREPORTREQUEST_GROUPBY']._serialized_start=952
+  _globals['_GETSALESREPORTREQUEST_GROUPBY']._serialized_end=1050
+  _globals['_GETSALESREPORTRESPONSE']._serialized_start=1052
+  _globals['_GETSALESREPORTRESPONSE']._serialized_end=1166
+  _globals['_SALESLINE']._serialized_start=1169
+  _globals['_SALESLINE']._serialized_end=1313
+  _globals['_GETBESTSELLERSREQUEST']._serialized_start=1316
+  _globals['_GETBESTSELLERSREQUEST']._serialized_end=1535
+  _globals['_GETBESTSELLERSRESPONSE']._serialized_start=1537
+  _globals['_GETBESTSELLERSRESPONSE']._serialized_end=1606
+  _globals['_GETCONVERSIONREPORTREQUEST']._serialized_start=1609
+  _globals['_GETCONVERSIONREPORTREQUEST']._serialized_end=1794
+  _globals['_GETCONVERSIONREPORTRESPONSE']._serialized_start=1797
+  _globals['_GETCONVERSIONREPORTRESPONSE']._serialized_end=1941
+  _globals['_GETREPEATCUSTOMERSREPORTREQUEST']._serialized_start=1944
+  _globals['_GETREPEATCUSTOMERSREPORTREQUEST']._serialized_end=2134
+  _globals['_GETREPEATCUSTOMERSREPORTRESPONSE']._serialized_start=2136
+  _globals['_GETREPEATCUSTOMERSREPORTRESPONSE']._serialized_end=2236
+  _globals['_DOWNLOADSALESREQUEST']._serialized_start=2239
+  _globals['_DOWNLOADSALESREQUEST']._serialized_end=2418
+  _globals['_SOLDLINE']._serialized_start=2421
+  _globals['_SOLDLINE']._serialized_end=2602
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_start=2604
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_end=2656
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_start=2658
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_end=2726
+  _globals['_ANALYTICSSERVICE']._serialized_start=2729
+  _globals['_ANALYTICSSERVICE']._serialized_end=4078
 # @@protoc_insertion_point(module_scope)

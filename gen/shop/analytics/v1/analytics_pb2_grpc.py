@@ -70,6 +70,11 @@ class AnalyticsServiceStub:
                 request_serializer=shop_dot_analytics_dot_v1_dot_analytics__pb2.DownloadSalesRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ExportUserData = channel.unary_stream(
+                '/shop.analytics.v1.AnalyticsService/ExportUserData',
+                request_serializer=shop_dot_analytics_dot_v1_dot_analytics__pb2.ExportUserDataRequest.SerializeToString,
+                response_deserializer=shop_dot_analytics_dot_v1_dot_analytics__pb2.ExportUserDataResponse.FromString,
+                _registered_method=True)
 
 
 class AnalyticsServiceServicer:
@@ -135,6 +140,14 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUserData(self, request, context):
+        """Streams what this service holds about a user: first what they did (`Behaviour`), as far as it is still known by whom, then what they
+        bought (`SoldLine`), each newest first. Nothing for a user it never heard of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnalyticsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +180,11 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.DownloadSales,
                     request_deserializer=shop_dot_analytics_dot_v1_dot_analytics__pb2.DownloadSalesRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ExportUserData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUserData,
+                    request_deserializer=shop_dot_analytics_dot_v1_dot_analytics__pb2.ExportUserDataRequest.FromString,
+                    response_serializer=shop_dot_analytics_dot_v1_dot_analytics__pb2.ExportUserDataResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -336,6 +354,33 @@ class AnalyticsService:
             '/shop.analytics.v1.AnalyticsService/DownloadSales',
             shop_dot_analytics_dot_v1_dot_analytics__pb2.DownloadSalesRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUserData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.analytics.v1.AnalyticsService/ExportUserData',
+            shop_dot_analytics_dot_v1_dot_analytics__pb2.ExportUserDataRequest.SerializeToString,
+            shop_dot_analytics_dot_v1_dot_analytics__pb2.ExportUserDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

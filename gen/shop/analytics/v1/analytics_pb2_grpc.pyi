@@ -70,6 +70,10 @@ class AnalyticsServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    ExportUserData: _grpc.UnaryStreamMultiCallable[_analytics_pb2.ExportUserDataRequest, _analytics_pb2.ExportUserDataResponse]
+    """Streams what this service holds about a user: first what they did (`Behaviour`), as far as it is still known by whom, then what they
+    bought (`SoldLine`), each newest first. Nothing for a user it never heard of.
+    """
 
 @_typing.type_check_only
 class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
@@ -111,6 +115,10 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     Fails with INVALID_ARGUMENT / RANGE_INVALID or TIME_ZONE_UNKNOWN, and with RESOURCE_EXHAUSTED / TOO_MANY_DOWNLOADS.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ExportUserData: _aio.UnaryStreamMultiCallable[_analytics_pb2.ExportUserDataRequest, _analytics_pb2.ExportUserDataResponse]  # type: ignore[assignment]
+    """Streams what this service holds about a user: first what they did (`Behaviour`), as far as it is still known by whom, then what they
+    bought (`SoldLine`), each newest first. Nothing for a user it never heard of.
     """
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -186,6 +194,16 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with INVALID_ARGUMENT / RANGE_INVALID or TIME_ZONE_UNKNOWN, and with RESOURCE_EXHAUSTED / TOO_MANY_DOWNLOADS.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUserData(
+        self,
+        request: _analytics_pb2.ExportUserDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_analytics_pb2.ExportUserDataResponse], _abc.AsyncIterator[_analytics_pb2.ExportUserDataResponse]]:
+        """Streams what this service holds about a user: first what they did (`Behaviour`), as far as it is still known by whom, then what they
+        bought (`SoldLine`), each newest first. Nothing for a user it never heard of.
         """
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

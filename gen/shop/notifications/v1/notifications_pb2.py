@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 from shop.users.v1 import users_pb2 as shop_dot_users_dot_v1_dot_users__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shop/notifications/v1/notifications.proto\x12\x15shop.notifications.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15mesh/v1/options.proto\x1a\x19shop/users/v1/users.proto\"\xb1\x03\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\'\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x16.shop.users.v1.Channel\x12\x10\n\x08language\x18\x05 \x01(\t\x12\x38\n\x05state\x18\x06 \x01(\x0e\x32).shop.notifications.v1.Notification.State\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12\x16\n\x0e\x66\x61ilure_reason\x18\x08 \x01(\t\x12\x0f\n\x07subject\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x0e\n\nSTATE_SENT\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"{\n\x18ListNotificationsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tB\x06\xea\xc7\x18\x02\x08\x01\x12)\n\tpage_size\x18\x02 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"p\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.shop.notifications.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf1\x03\n\x14NotificationsService\x12\xa9\x01\n\x11ListNotifications\x12/.shop.notifications.v1.ListNotificationsRequest\x1a\x30.shop.notifications.v1.ListNotificationsResponse\"1\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x1a\xac\x02\xea\xc7\x18\xa7\x02\n\rnotificationsB%\n\x05users\x12\x1cshop.users.v1.UserRegisteredBF\n\x06orders\x12\x1dshop.orders.v1.OrderConfirmed\x12\x1dshop.orders.v1.OrderCancelledBT\n\tshipments\x12#shop.shipping.v1.ShipmentDispatched\x12\"shop.shipping.v1.ShipmentDeliveredB,\n\x08payments\x12 shop.payments.v1.PaymentRefundedB#\n\x05stock\x12\x1ashop.inventory.v1.StockLowb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shop/notifications/v1/notifications.proto\x12\x15shop.notifications.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15mesh/v1/options.proto\x1a\x19shop/users/v1/users.proto\"\xb1\x03\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\'\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x16.shop.users.v1.Channel\x12\x10\n\x08language\x18\x05 \x01(\t\x12\x38\n\x05state\x18\x06 \x01(\x0e\x32).shop.notifications.v1.Notification.State\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12\x16\n\x0e\x66\x61ilure_reason\x18\x08 \x01(\t\x12\x0f\n\x07subject\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x0e\n\nSTATE_SENT\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"{\n\x18ListNotificationsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tB\x06\xea\xc7\x18\x02\x08\x01\x12)\n\tpage_size\x18\x02 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"p\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.shop.notifications.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x15\x45xportUserDataRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"D\n\x16\x45xportUserDataResponse\x12*\n\x04item\x18\x01 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xea\xc7\x18\x02P\x01\x32\x94\x05\n\x14NotificationsService\x12\xa9\x01\n\x11ListNotifications\x12/.shop.notifications.v1.ListNotificationsRequest\x1a\x30.shop.notifications.v1.ListNotificationsResponse\"1\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\x85\x01\n\x0e\x45xportUserData\x12,.shop.notifications.v1.ExportUserDataRequest\x1a-.shop.notifications.v1.ExportUserDataResponse\"\x14\x90\x02\x01\xea\xc7\x18\r\x08\x03\x1a\x02\x08<2\x05users0\x01\x1a\xc7\x02\xea\xc7\x18\xc2\x02\n\rnotificationsB@\n\x05users\x12\x1cshop.users.v1.UserRegistered\x12\x19shop.users.v1.UserDeletedBF\n\x06orders\x12\x1dshop.orders.v1.OrderConfirmed\x12\x1dshop.orders.v1.OrderCancelledBT\n\tshipments\x12#shop.shipping.v1.ShipmentDispatched\x12\"shop.shipping.v1.ShipmentDeliveredB,\n\x08payments\x12 shop.payments.v1.PaymentRefundedB#\n\x05stock\x12\x1ashop.inventory.v1.StockLowb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,18 +43,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\352\307\030\022)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000i@'
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\352\307\030\003\030\200\004'
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._loaded_options = None
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._serialized_options = b'\352\307\030\002P\001'
   _globals['_NOTIFICATIONSSERVICE']._loaded_options = None
-  _globals['_NOTIFICATIONSSERVICE']._serialized_options = b'\352\307\030\247\002\n\rnotificationsB%\n\005users\022\034shop.users.v1.UserRegisteredBF\n\006orders\022\035shop.orders.v1.OrderConfirmed\022\035shop.orders.v1.OrderCancelledBT\n\tshipments\022#shop.shipping.v1.ShipmentDispatched\022\"shop.shipping.v1.ShipmentDeliveredB,\n\010payments\022 shop.payments.v1.PaymentRefundedB#\n\005stock\022\032shop.inventory.v1.StockLow'
+  _globals['_NOTIFICATIONSSERVICE']._serialized_options = b'\352\307\030\302\002\n\rnotificationsB@\n\005users\022\034shop.users.v1.UserRegistered\022\031shop.users.v1.UserDeletedBF\n\006orders\022\035shop.orders.v1.OrderConfirmed\022\035shop.orders.v1.OrderCancelledBT\n\tshipments\022#shop.shipping.v1.ShipmentDispatched\022\"shop.shipping.v1.ShipmentDeliveredB,\n\010payments\022 shop.payments.v1.PaymentRefundedB#\n\005stock\022\032shop.inventory.v1.StockLow'
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListNotifications']._loaded_options = None
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListNotifications']._serialized_options = b'\220\002\001\352\307\030\021\010\002\022\005admin\032\002\010\001\"\002\010\003\202\323\344\223\002\023\022\021/v1/notifications'
-  _globals['_NOTIFICATION']._serialized_start=182
-  _globals['_NOTIFICATION']._serialized_end=615
-  _globals['_NOTIFICATION_STATE']._serialized_start=532
-  _globals['_NOTIFICATION_STATE']._serialized_end=615
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=617
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=740
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=742
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=854
-  _globals['_NOTIFICATIONSSERVICE']._serialized_start=857
-  _globals['_NOTIFICATIONSSERVICE']._serialized_end=1354
+  _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ExportUserData']._loaded_options = None
+  _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ExportUserData']._serialized_options = b'\220\002\001\352\307\030\r\010\003\032\002\010<2\005users'
+  _globals['_NOTIFICATION']._serialized_start=242
+  _globals['_NOTIFICATION']._serialized_end=675
+  _globals['_NOTIFICATION_STATE']._serialized_start=592
+  _globals['_NOTIFICATION_STATE']._serialized_end=675
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=677
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=800
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=802
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=914
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_start=916
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_end=968
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_start=970
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_end=1038
+  _globals['_NOTIFICATIONSSERVICE']._serialized_start=1041
+  _globals['_NOTIFICATIONSSERVICE']._serialized_end=1701
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class NotificationsServiceStub:
-    """Writes to people about what happened: once per event, by the channels and in the language of their choice.
+    """Writes to people about what happened: once per event, by the channels and in the language of their choice. Nothing is lost, and what
+    fails is tried for a day. A message comes a second time only where its sender dies between handing it over and noting that, or never
+    hears whether it was taken; copies have the same Message-ID (mails) or Idempotency-Key (SMS, push), by which providers tell them.
     """
 
     def __init__(self, channel):
@@ -40,14 +42,29 @@ class NotificationsServiceStub:
                 request_serializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsRequest.SerializeToString,
                 response_deserializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsResponse.FromString,
                 _registered_method=True)
+        self.ExportUserData = channel.unary_stream(
+                '/shop.notifications.v1.NotificationsService/ExportUserData',
+                request_serializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ExportUserDataRequest.SerializeToString,
+                response_deserializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ExportUserDataResponse.FromString,
+                _registered_method=True)
 
 
 class NotificationsServiceServicer:
-    """Writes to people about what happened: once per event, by the channels and in the language of their choice.
+    """Writes to people about what happened: once per event, by the channels and in the language of their choice. Nothing is lost, and what
+    fails is tried for a day. A message comes a second time only where its sender dies between handing it over and noting that, or never
+    hears whether it was taken; copies have the same Message-ID (mails) or Idempotency-Key (SMS, push), by which providers tell them.
     """
 
     def ListNotifications(self, request, context):
         """Lists what a user was told, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUserData(self, request, context):
+        """Streams what this service holds about a user: everything they were told, newest first. Nothing for a user it
+        never heard of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +78,11 @@ def add_NotificationsServiceServicer_to_server(servicer, server):
                     request_deserializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsRequest.FromString,
                     response_serializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsResponse.SerializeToString,
             ),
+            'ExportUserData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUserData,
+                    request_deserializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ExportUserDataRequest.FromString,
+                    response_serializer=shop_dot_notifications_dot_v1_dot_notifications__pb2.ExportUserDataResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'shop.notifications.v1.NotificationsService', rpc_method_handlers)
@@ -70,7 +92,9 @@ def add_NotificationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NotificationsService:
-    """Writes to people about what happened: once per event, by the channels and in the language of their choice.
+    """Writes to people about what happened: once per event, by the channels and in the language of their choice. Nothing is lost, and what
+    fails is tried for a day. A message comes a second time only where its sender dies between handing it over and noting that, or never
+    hears whether it was taken; copies have the same Message-ID (mails) or Idempotency-Key (SMS, push), by which providers tell them.
     """
 
     @staticmethod
@@ -90,6 +114,33 @@ class NotificationsService:
             '/shop.notifications.v1.NotificationsService/ListNotifications',
             shop_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsRequest.SerializeToString,
             shop_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUserData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.notifications.v1.NotificationsService/ExportUserData',
+            shop_dot_notifications_dot_v1_dot_notifications__pb2.ExportUserDataRequest.SerializeToString,
+            shop_dot_notifications_dot_v1_dot_notifications__pb2.ExportUserDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

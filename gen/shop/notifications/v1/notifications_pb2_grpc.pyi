@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NotificationsServiceStub:
-    """Writes to people about what happened: once per event, by the channels and in the language of their choice."""
+    """Writes to people about what happened: once per event, by the channels and in the language of their choice. Nothing is lost, and what
+    fails is tried for a day. A message comes a second time only where its sender dies between handing it over and noting that, or never
+    hears whether it was taken; copies have the same Message-ID (mails) or Idempotency-Key (SMS, push), by which providers tell them.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +38,31 @@ class NotificationsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NotificationsServiceAsyncStub: ...
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.ListNotificationsRequest, _notifications_pb2.ListNotificationsResponse]
     """Lists what a user was told, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    ExportUserData: _grpc.UnaryStreamMultiCallable[_notifications_pb2.ExportUserDataRequest, _notifications_pb2.ExportUserDataResponse]
+    """Streams what this service holds about a user: everything they were told, newest first. Nothing for a user it
+    never heard of.
+    """
 
 @_typing.type_check_only
 class NotificationsServiceAsyncStub(NotificationsServiceStub):
-    """Writes to people about what happened: once per event, by the channels and in the language of their choice."""
+    """Writes to people about what happened: once per event, by the channels and in the language of their choice. Nothing is lost, and what
+    fails is tried for a day. A message comes a second time only where its sender dies between handing it over and noting that, or never
+    hears whether it was taken; copies have the same Message-ID (mails) or Idempotency-Key (SMS, push), by which providers tell them.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notifications_pb2.ListNotificationsRequest, _notifications_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """Lists what a user was told, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    ExportUserData: _aio.UnaryStreamMultiCallable[_notifications_pb2.ExportUserDataRequest, _notifications_pb2.ExportUserDataResponse]  # type: ignore[assignment]
+    """Streams what this service holds about a user: everything they were told, newest first. Nothing for a user it
+    never heard of.
+    """
 
 class NotificationsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Writes to people about what happened: once per event, by the channels and in the language of their choice."""
+    """Writes to people about what happened: once per event, by the channels and in the language of their choice. Nothing is lost, and what
+    fails is tried for a day. A message comes a second time only where its sender dies between handing it over and noting that, or never
+    hears whether it was taken; copies have the same Message-ID (mails) or Idempotency-Key (SMS, push), by which providers tell them.
+    """
 
     @_abc_1.abstractmethod
     def ListNotifications(
@@ -54,5 +71,15 @@ class NotificationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notifications_pb2.ListNotificationsResponse, _abc.Awaitable[_notifications_pb2.ListNotificationsResponse]]:
         """Lists what a user was told, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+
+    @_abc_1.abstractmethod
+    def ExportUserData(
+        self,
+        request: _notifications_pb2.ExportUserDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_notifications_pb2.ExportUserDataResponse], _abc.AsyncIterator[_notifications_pb2.ExportUserDataResponse]]:
+        """Streams what this service holds about a user: everything they were told, newest first. Nothing for a user it
+        never heard of.
+        """
 
 def add_NotificationsServiceServicer_to_server(servicer: NotificationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

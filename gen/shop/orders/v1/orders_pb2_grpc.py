@@ -95,6 +95,11 @@ class OrdersServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartResponse.FromString,
                 _registered_method=True)
+        self.ExportUserData = channel.unary_stream(
+                '/shop.orders.v1.OrdersService/ExportUserData',
+                request_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.ExportUserDataRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.ExportUserDataResponse.FromString,
+                _registered_method=True)
 
 
 class OrdersServiceServicer:
@@ -208,6 +213,14 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUserData(self, request, context):
+        """Streams what this service holds about a user: the cart (`Cart`), if they ever had one, and every order (`Order`), newest first.
+        Nothing for a user it never heard of. Fails with UNAVAILABLE / PEER_UNAVAILABLE when there is a cart and the catalog can't be asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrdersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -270,6 +283,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.CheckOutCart,
                     request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartResponse.SerializeToString,
+            ),
+            'ExportUserData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUserData,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_orders__pb2.ExportUserDataRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_orders__pb2.ExportUserDataResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -597,6 +615,33 @@ class OrdersService:
             '/shop.orders.v1.OrdersService/CheckOutCart',
             shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_orders__pb2.CheckOutCartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUserData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/ExportUserData',
+            shop_dot_orders_dot_v1_dot_orders__pb2.ExportUserDataRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_orders__pb2.ExportUserDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

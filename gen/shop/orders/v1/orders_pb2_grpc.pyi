@@ -88,6 +88,10 @@ class OrdersServiceStub:
     nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
     metadata `order_id` then names the order.
     """
+    ExportUserData: _grpc.UnaryStreamMultiCallable[_orders_pb2.ExportUserDataRequest, _orders_pb2.ExportUserDataResponse]
+    """Streams what this service holds about a user: the cart (`Cart`), if they ever had one, and every order (`Order`), newest first.
+    Nothing for a user it never heard of. Fails with UNAVAILABLE / PEER_UNAVAILABLE when there is a cart and the catalog can't be asked.
+    """
 
 @_typing.type_check_only
 class OrdersServiceAsyncStub(OrdersServiceStub):
@@ -148,6 +152,10 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     What was bought leaves the cart in the moment in which the order becomes certain, and nothing else does: a refused order takes
     nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
     metadata `order_id` then names the order.
+    """
+    ExportUserData: _aio.UnaryStreamMultiCallable[_orders_pb2.ExportUserDataRequest, _orders_pb2.ExportUserDataResponse]  # type: ignore[assignment]
+    """Streams what this service holds about a user: the cart (`Cart`), if they ever had one, and every order (`Order`), newest first.
+    Nothing for a user it never heard of. Fails with UNAVAILABLE / PEER_UNAVAILABLE when there is a cart and the catalog can't be asked.
     """
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -278,6 +286,16 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         What was bought leaves the cart in the moment in which the order becomes certain, and nothing else does: a refused order takes
         nothing out, and what was put in meanwhile stays. While the order is pending, another check-out fails with CART_CHANGED; the
         metadata `order_id` then names the order.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUserData(
+        self,
+        request: _orders_pb2.ExportUserDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orders_pb2.ExportUserDataResponse], _abc.AsyncIterator[_orders_pb2.ExportUserDataResponse]]:
+        """Streams what this service holds about a user: the cart (`Cart`), if they ever had one, and every order (`Order`), newest first.
+        Nothing for a user it never heard of. Fails with UNAVAILABLE / PEER_UNAVAILABLE when there is a cart and the catalog can't be asked.
         """
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

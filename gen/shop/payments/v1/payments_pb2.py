@@ -25,6 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
@@ -32,7 +33,7 @@ from shop.payments.v1 import invoices_pb2 as shop_dot_payments_dot_v1_dot_invoic
 from shop.shipping.v1 import shipping_pb2 as shop_dot_shipping_dot_v1_dot_shipping__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/payments/v1/payments.proto\x12\x10shop.payments.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\x1a\x1fshop/payments/v1/invoices.proto\x1a\x1fshop/shipping/v1/shipping.proto\"\xce\x03\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.shop.payments.v1.Payment.State\x12\"\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08refunded\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\x14\n\x0c\x64\x65\x63line_code\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11STATE_AUTHORIZING\x10\x01\x12\x14\n\x10STATE_AUTHORIZED\x10\x02\x12\x12\n\x0eSTATE_DECLINED\x10\x03\x12\x12\n\x0eSTATE_CAPTURED\x10\x04\x12\x10\n\x0cSTATE_VOIDED\x10\x05\x12\x12\n\x0eSTATE_REFUNDED\x10\x06\"\xe1\x01\n\x1a\x43reatePaymentMethodRequest\x12-\n\x0b\x63\x61rd_number\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xea\xc7\x18\x10\"\x0c[0-9]{12,19}P\x01\x12\x32\n\x0c\x65xpiry_month\x18\x02 \x01(\x05\x42\x1c\xe2\x41\x01\x02\xea\xc7\x18\x14)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00\x00(@P\x01\x12\x31\n\x0b\x65xpiry_year\x18\x03 \x01(\x05\x42\x1c\xe2\x41\x01\x02\xea\xc7\x18\x14)\x00\x00\x00\x00\x00@\x9f@1\x00\x00\x00\x00\x00h\xa0@P\x01\x12-\n\rsecurity_code\x18\x04 \x01(\tB\x16\xe2\x41\x01\x02\xea\xc7\x18\x0e\"\n[0-9]{3,4}P\x01\"5\n\x1b\x43reatePaymentMethodResponse\x12\x16\n\x0epayment_method\x18\x01 \x01(\t\"\xf0\x01\n\x17\x41uthorizePaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x1b\n\x07user_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x18@\x12\x35\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x11\xe2\x41\x01\x02\xea\xc7\x18\t){\x14\xaeG\xe1z\x84?\x12\x35\n\x0epayment_method\x18\x04 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\x18\x80\x01\"\x0e[A-Za-z0-9_-]+P\x01\x12,\n\nrequest_id\x18\x05 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"F\n\x18\x41uthorizePaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"\xb9\x02\n\x15\x43\x61pturePaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\x12:\n\x05lines\x18\x03 \x03(\x0b\x32\x1d.shop.payments.v1.InvoiceLineB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x38\x01@d\x12\x33\n\x08shipping\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\r\xea\xc7\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x33\n\x05taxes\x18\x05 \x03(\x0b\x32\x1c.shop.payments.v1.InvoiceTaxB\x06\xea\xc7\x18\x02@\n\x12.\n\x05\x62uyer\x18\x06 \x01(\x0b\x32\x19.shop.shipping.v1.AddressB\x04\xe2\x41\x01\x02\"D\n\x16\x43\x61pturePaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"`\n\x12VoidPaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"\x15\n\x13VoidPaymentResponse\"b\n\x14RefundPaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"C\n\x15RefundPaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"\x96\x01\n\x11RefundPartRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x35\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x11\xe2\x41\x01\x02\xea\xc7\x18\t){\x14\xaeG\xe1z\x84?\x12,\n\nrequest_id\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"@\n\x12RefundPartResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"1\n\x11GetPaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"@\n\x12GetPaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"]\n\x13ListPaymentsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"\\\n\x14ListPaymentsResponse\x12+\n\x08payments\x18\x01 \x03(\x0b\x32\x19.shop.payments.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x1aHandleStripeWebhookRequest\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"\x1d\n\x1bHandleStripeWebhookResponse\"J\n\x11GetInvoiceRequest\x12\x35\n\x0einvoice_number\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\"\x13[0-9]{4}-[0-9]{6,9}\"@\n\x12GetInvoiceResponse\x12*\n\x07invoice\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Invoice\"w\n\x13ListInvoicesRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\x12\x18\n\x08order_id\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02\x08\x01\"\\\n\x14ListInvoicesResponse\x12+\n\x08invoices\x18\x01 \x03(\x0b\x32\x19.shop.payments.v1.Invoice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x01\n\x15SearchInvoicesRequest\x12$\n\x04year\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x80\x87\xc3@\x12)\n\tpage_size\x18\x02 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"^\n\x16SearchInvoicesResponse\x12+\n\x08invoices\x18\x01 \x03(\x0b\x32\x19.shop.payments.v1.Invoice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x16\x44ownloadInvoiceRequest\x12\x35\n\x0einvoice_number\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\"\x13[0-9]{4}-[0-9]{6,9}2\xea\x0e\n\x0fPaymentsService\x12\xa3\x01\n\x13\x43reatePaymentMethod\x12,.shop.payments.v1.CreatePaymentMethodRequest\x1a-.shop.payments.v1.CreatePaymentMethodResponse\"/\xea\xc7\x18\x0e\x08\x02\x1a\x02\x08\x05*\x06\x08\n\x12\x02\x08<\x82\xd3\xe4\x93\x02\x17\"\x12/v1/paymentMethods:\x01*\x12\x84\x01\n\x10\x41uthorizePayment\x12).shop.payments.v1.AuthorizePaymentRequest\x1a*.shop.payments.v1.AuthorizePaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12~\n\x0e\x43\x61pturePayment\x12\'.shop.payments.v1.CapturePaymentRequest\x1a(.shop.payments.v1.CapturePaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12u\n\x0bVoidPayment\x12$.shop.payments.v1.VoidPaymentRequest\x1a%.shop.payments.v1.VoidPaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12{\n\rRefundPayment\x12&.shop.payments.v1.RefundPaymentRequest\x1a\'.shop.payments.v1.RefundPaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12\x99\x01\n\nRefundPart\x12#.shop.payments.v1.RefundPartRequest\x1a$.shop.payments.v1.RefundPartResponse\"@\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02)\"$/v1/orders/{order_id}/payment:refund:\x01*\x12\x8f\x01\n\nGetPayment\x12#.shop.payments.v1.GetPaymentRequest\x1a$.shop.payments.v1.GetPaymentResponse\"6\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/orders/{order_id}/payment\x12\x8b\x01\n\x0cListPayments\x12%.shop.payments.v1.ListPaymentsRequest\x1a&.shop.payments.v1.ListPaymentsResponse\",\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments\x12\xa0\x01\n\x13HandleStripeWebhook\x12,.shop.payments.v1.HandleStripeWebhookRequest\x1a-.shop.payments.v1.HandleStripeWebhookResponse\",\xea\xc7\x18\x06\x08\x01\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02\x1c\"\x13/v1/webhooks/stripe:\x05\x65vent\x12\x8f\x01\n\nGetInvoice\x12#.shop.payments.v1.GetInvoiceRequest\x1a$.shop.payments.v1.GetInvoiceResponse\"6\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/invoices/{invoice_number}\x12\x84\x01\n\x0cListInvoices\x12%.shop.payments.v1.ListInvoicesRequest\x1a&.shop.payments.v1.ListInvoicesResponse\"%\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/invoices\x12\x98\x01\n\x0eSearchInvoices\x12\'.shop.payments.v1.SearchInvoicesRequest\x1a(.shop.payments.v1.SearchInvoicesResponse\"3\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/invoices:search\x12\x92\x01\n\x0f\x44ownloadInvoice\x12(.shop.payments.v1.DownloadInvoiceRequest\x1a\x14.google.api.HttpBody\"?\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x03\"\x02\x08\x03\x82\xd3\xe4\x93\x02(\x12&/v1/invoices/{invoice_number}:download\x1a\x0e\xea\xc7\x18\n\n\x08paymentsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/payments/v1/payments.proto\x12\x10shop.payments.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\x1a\x1fshop/payments/v1/invoices.proto\x1a\x1fshop/shipping/v1/shipping.proto\"\xce\x03\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.shop.payments.v1.Payment.State\x12\"\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08refunded\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\x14\n\x0c\x64\x65\x63line_code\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11STATE_AUTHORIZING\x10\x01\x12\x14\n\x10STATE_AUTHORIZED\x10\x02\x12\x12\n\x0eSTATE_DECLINED\x10\x03\x12\x12\n\x0eSTATE_CAPTURED\x10\x04\x12\x10\n\x0cSTATE_VOIDED\x10\x05\x12\x12\n\x0eSTATE_REFUNDED\x10\x06\"\xe1\x01\n\x1a\x43reatePaymentMethodRequest\x12-\n\x0b\x63\x61rd_number\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xea\xc7\x18\x10\"\x0c[0-9]{12,19}P\x01\x12\x32\n\x0c\x65xpiry_month\x18\x02 \x01(\x05\x42\x1c\xe2\x41\x01\x02\xea\xc7\x18\x14)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00\x00(@P\x01\x12\x31\n\x0b\x65xpiry_year\x18\x03 \x01(\x05\x42\x1c\xe2\x41\x01\x02\xea\xc7\x18\x14)\x00\x00\x00\x00\x00@\x9f@1\x00\x00\x00\x00\x00h\xa0@P\x01\x12-\n\rsecurity_code\x18\x04 \x01(\tB\x16\xe2\x41\x01\x02\xea\xc7\x18\x0e\"\n[0-9]{3,4}P\x01\"5\n\x1b\x43reatePaymentMethodResponse\x12\x16\n\x0epayment_method\x18\x01 \x01(\t\"\xf0\x01\n\x17\x41uthorizePaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x1b\n\x07user_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x18@\x12\x35\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x11\xe2\x41\x01\x02\xea\xc7\x18\t){\x14\xaeG\xe1z\x84?\x12\x35\n\x0epayment_method\x18\x04 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\x18\x80\x01\"\x0e[A-Za-z0-9_-]+P\x01\x12,\n\nrequest_id\x18\x05 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"F\n\x18\x41uthorizePaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"\xb9\x02\n\x15\x43\x61pturePaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\x12:\n\x05lines\x18\x03 \x03(\x0b\x32\x1d.shop.payments.v1.InvoiceLineB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x38\x01@d\x12\x33\n\x08shipping\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\r\xea\xc7\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x33\n\x05taxes\x18\x05 \x03(\x0b\x32\x1c.shop.payments.v1.InvoiceTaxB\x06\xea\xc7\x18\x02@\n\x12.\n\x05\x62uyer\x18\x06 \x01(\x0b\x32\x19.shop.shipping.v1.AddressB\x04\xe2\x41\x01\x02\"D\n\x16\x43\x61pturePaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"`\n\x12VoidPaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"\x15\n\x13VoidPaymentResponse\"b\n\x14RefundPaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"C\n\x15RefundPaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"\x96\x01\n\x11RefundPartRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x35\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x11\xe2\x41\x01\x02\xea\xc7\x18\t){\x14\xaeG\xe1z\x84?\x12,\n\nrequest_id\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"@\n\x12RefundPartResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"1\n\x11GetPaymentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"@\n\x12GetPaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Payment\"]\n\x13ListPaymentsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"\\\n\x14ListPaymentsResponse\x12+\n\x08payments\x18\x01 \x03(\x0b\x32\x19.shop.payments.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x1aHandleStripeWebhookRequest\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"\x1d\n\x1bHandleStripeWebhookResponse\"J\n\x11GetInvoiceRequest\x12\x35\n\x0einvoice_number\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\"\x13[0-9]{4}-[0-9]{6,9}\"@\n\x12GetInvoiceResponse\x12*\n\x07invoice\x18\x01 \x01(\x0b\x32\x19.shop.payments.v1.Invoice\"w\n\x13ListInvoicesRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00Y@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\x12\x18\n\x08order_id\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02\x08\x01\"\\\n\x14ListInvoicesResponse\x12+\n\x08invoices\x18\x01 \x03(\x0b\x32\x19.shop.payments.v1.Invoice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x01\n\x15SearchInvoicesRequest\x12$\n\x04year\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x80\x87\xc3@\x12)\n\tpage_size\x18\x02 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"^\n\x16SearchInvoicesResponse\x12+\n\x08invoices\x18\x01 \x03(\x0b\x32\x19.shop.payments.v1.Invoice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x16\x44ownloadInvoiceRequest\x12\x35\n\x0einvoice_number\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xea\xc7\x18\x15\"\x13[0-9]{4}-[0-9]{6,9}\"4\n\x15\x45xportUserDataRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"D\n\x16\x45xportUserDataResponse\x12*\n\x04item\x18\x01 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xea\xc7\x18\x02P\x01\x32\x8b\x10\n\x0fPaymentsService\x12\xa3\x01\n\x13\x43reatePaymentMethod\x12,.shop.payments.v1.CreatePaymentMethodRequest\x1a-.shop.payments.v1.CreatePaymentMethodResponse\"/\xea\xc7\x18\x0e\x08\x02\x1a\x02\x08\x05*\x06\x08\n\x12\x02\x08<\x82\xd3\xe4\x93\x02\x17\"\x12/v1/paymentMethods:\x01*\x12\x84\x01\n\x10\x41uthorizePayment\x12).shop.payments.v1.AuthorizePaymentRequest\x1a*.shop.payments.v1.AuthorizePaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12~\n\x0e\x43\x61pturePayment\x12\'.shop.payments.v1.CapturePaymentRequest\x1a(.shop.payments.v1.CapturePaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12u\n\x0bVoidPayment\x12$.shop.payments.v1.VoidPaymentRequest\x1a%.shop.payments.v1.VoidPaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12{\n\rRefundPayment\x12&.shop.payments.v1.RefundPaymentRequest\x1a\'.shop.payments.v1.RefundPaymentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12\x99\x01\n\nRefundPart\x12#.shop.payments.v1.RefundPartRequest\x1a$.shop.payments.v1.RefundPartResponse\"@\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02)\"$/v1/orders/{order_id}/payment:refund:\x01*\x12\x8f\x01\n\nGetPayment\x12#.shop.payments.v1.GetPaymentRequest\x1a$.shop.payments.v1.GetPaymentResponse\"6\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/orders/{order_id}/payment\x12\x8b\x01\n\x0cListPayments\x12%.shop.payments.v1.ListPaymentsRequest\x1a&.shop.payments.v1.ListPaymentsResponse\",\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments\x12\xa0\x01\n\x13HandleStripeWebhook\x12,.shop.payments.v1.HandleStripeWebhookRequest\x1a-.shop.payments.v1.HandleStripeWebhookResponse\",\xea\xc7\x18\x06\x08\x01\x1a\x02\x08\x05\x82\xd3\xe4\x93\x02\x1c\"\x13/v1/webhooks/stripe:\x05\x65vent\x12\x8f\x01\n\nGetInvoice\x12#.shop.payments.v1.GetInvoiceRequest\x1a$.shop.payments.v1.GetInvoiceResponse\"6\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/invoices/{invoice_number}\x12\x84\x01\n\x0cListInvoices\x12%.shop.payments.v1.ListInvoicesRequest\x1a&.shop.payments.v1.ListInvoicesResponse\"%\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/invoices\x12\x98\x01\n\x0eSearchInvoices\x12\'.shop.payments.v1.SearchInvoicesRequest\x1a(.shop.payments.v1.SearchInvoicesResponse\"3\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/invoices:search\x12\x92\x01\n\x0f\x44ownloadInvoice\x12(.shop.payments.v1.DownloadInvoiceRequest\x1a\x14.google.api.HttpBody\"?\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\n\"\x02\x08\x03\x82\xd3\xe4\x93\x02(\x12&/v1/invoices/{invoice_number}:download\x12{\n\x0e\x45xportUserData\x12\'.shop.payments.v1.ExportUserDataRequest\x1a(.shop.payments.v1.ExportUserDataResponse\"\x14\x90\x02\x01\xea\xc7\x18\r\x08\x03\x1a\x02\x08<2\x05users0\x01\x1a\x32\xea\xc7\x18.\n\x08paymentsB\"\n\x05users\x12\x19shop.users.v1.UserDeletedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -105,8 +106,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHINVOICESREQUEST'].fields_by_name['page_token']._serialized_options = b'\352\307\030\003\030\200\004'
   _globals['_DOWNLOADINVOICEREQUEST'].fields_by_name['invoice_number']._loaded_options = None
   _globals['_DOWNLOADINVOICEREQUEST'].fields_by_name['invoice_number']._serialized_options = b'\342A\001\002\352\307\030\025\"\023[0-9]{4}-[0-9]{6,9}'
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._loaded_options = None
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._serialized_options = b'\352\307\030\002P\001'
   _globals['_PAYMENTSSERVICE']._loaded_options = None
-  _globals['_PAYMENTSSERVICE']._serialized_options = b'\352\307\030\n\n\010payments'
+  _globals['_PAYMENTSSERVICE']._serialized_options = b'\352\307\030.\n\010paymentsB\"\n\005users\022\031shop.users.v1.UserDeleted'
   _globals['_PAYMENTSSERVICE'].methods_by_name['CreatePaymentMethod']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['CreatePaymentMethod']._serialized_options = b'\352\307\030\016\010\002\032\002\010\005*\006\010\n\022\002\010<\202\323\344\223\002\027\"\022/v1/paymentMethods:\001*'
   _globals['_PAYMENTSSERVICE'].methods_by_name['AuthorizePayment']._loaded_options = None
@@ -132,61 +137,67 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSSERVICE'].methods_by_name['SearchInvoices']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['SearchInvoices']._serialized_options = b'\220\002\001\352\307\030\021\010\002\022\005admin\032\002\010\001\"\002\010\003\202\323\344\223\002\025\022\023/v1/invoices:search'
   _globals['_PAYMENTSSERVICE'].methods_by_name['DownloadInvoice']._loaded_options = None
-  _globals['_PAYMENTSSERVICE'].methods_by_name['DownloadInvoice']._serialized_options = b'\220\002\001\352\307\030\n\010\002\032\002\010\003\"\002\010\003\202\323\344\223\002(\022&/v1/invoices/{invoice_number}:download'
-  _globals['_PAYMENT']._serialized_start=291
-  _globals['_PAYMENT']._serialized_end=753
-  _globals['_PAYMENT_STATE']._serialized_start=600
-  _globals['_PAYMENT_STATE']._serialized_end=753
-  _globals['_CREATEPAYMENTMETHODREQUEST']._serialized_start=756
-  _globals['_CREATEPAYMENTMETHODREQUEST']._serialized_end=981
-  _globals['_CREATEPAYMENTMETHODRESPONSE']._serialized_start=983
-  _globals['_CREATEPAYMENTMETHODRESPONSE']._serialized_end=1036
-  _globals['_AUTHORIZEPAYMENTREQUEST']._serialized_start=1039
-  _globals['_AUTHORIZEPAYMENTREQUEST']._serialized_end=1279
-  _globals['_AUTHORIZEPAYMENTRESPONSE']._serialized_start=1281
-  _globals['_AUTHORIZEPAYMENTRESPONSE']._serialized_end=1351
-  _globals['_CAPTUREPAYMENTREQUEST']._serialized_start=1354
-  _globals['_CAPTUREPAYMENTREQUEST']._serialized_end=1667
-  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_start=1669
-  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_end=1737
-  _globals['_VOIDPAYMENTREQUEST']._serialized_start=1739
-  _globals['_VOIDPAYMENTREQUEST']._serialized_end=1835
-  _globals['_VOIDPAYMENTRESPONSE']._serialized_start=1837
-  _globals['_VOIDPAYMENTRESPONSE']._serialized_end=1858
-  _globals['_REFUNDPAYMENTREQUEST']._serialized_start=1860
-  _globals['_REFUNDPAYMENTREQUEST']._serialized_end=1958
-  _globals['_REFUNDPAYMENTRESPONSE']._serialized_start=1960
-  _globals['_REFUNDPAYMENTRESPONSE']._serialized_end=2027
-  _globals['_REFUNDPARTREQUEST']._serialized_start=2030
-  _globals['_REFUNDPARTREQUEST']._serialized_end=2180
-  _globals['_REFUNDPARTRESPONSE']._serialized_start=2182
-  _globals['_REFUNDPARTRESPONSE']._serialized_end=2246
-  _globals['_GETPAYMENTREQUEST']._serialized_start=2248
-  _globals['_GETPAYMENTREQUEST']._serialized_end=2297
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=2299
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=2363
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=2365
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=2458
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=2460
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=2552
-  _globals['_HANDLESTRIPEWEBHOOKREQUEST']._serialized_start=2554
-  _globals['_HANDLESTRIPEWEBHOOKREQUEST']._serialized_end=2619
-  _globals['_HANDLESTRIPEWEBHOOKRESPONSE']._serialized_start=2621
-  _globals['_HANDLESTRIPEWEBHOOKRESPONSE']._serialized_end=2650
-  _globals['_GETINVOICEREQUEST']._serialized_start=2652
-  _globals['_GETINVOICEREQUEST']._serialized_end=2726
-  _globals['_GETINVOICERESPONSE']._serialized_start=2728
-  _globals['_GETINVOICERESPONSE']._serialized_end=2792
-  _globals['_LISTINVOICESREQUEST']._serialized_start=2794
-  _globals['_LISTINVOICESREQUEST']._serialized_end=2913
-  _globals['_LISTINVOICESRESPONSE']._serialized_start=2915
-  _globals['_LISTINVOICESRESPONSE']._serialized_end=3007
-  _globals['_SEARCHINVOICESREQUEST']._serialized_start=3010
-  _globals['_SEARCHINVOICESREQUEST']._serialized_end=3143
-  _globals['_SEARCHINVOICESRESPONSE']._serialized_start=3145
-  _globals['_SEARCHINVOICESRESPONSE']._serialized_end=3239
-  _globals['_DOWNLOADINVOICEREQUEST']._serialized_start=3241
-  _globals['_DOWNLOADINVOICEREQUEST']._serialized_end=3320
-  _globals['_PAYMENTSSERVICE']._serialized_start=3323
-  _globals['_PAYMENTSSERVICE']._serialized_end=5221
+  _globals['_PAYMENTSSERVICE'].methods_by_name['DownloadInvoice']._serialized_options = b'\220\002\001\352\307\030\n\010\002\032\002\010\n\"\002\010\003\202\323\344\223\002(\022&/v1/invoices/{invoice_number}:download'
+  _globals['_PAYMENTSSERVICE'].methods_by_name['ExportUserData']._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['ExportUserData']._serialized_options = b'\220\002\001\352\307\030\r\010\003\032\002\010<2\005users'
+  _globals['_PAYMENT']._serialized_start=318
+  _globals['_PAYMENT']._serialized_end=780
+  _globals['_PAYMENT_STATE']._serialized_start=627
+  _globals['_PAYMENT_STATE']._serialized_end=780
+  _globals['_CREATEPAYMENTMETHODREQUEST']._serialized_start=783
+  _globals['_CREATEPAYMENTMETHODREQUEST']._serialized_end=1008
+  _globals['_CREATEPAYMENTMETHODRESPONSE']._serialized_start=1010
+  _globals['_CREATEPAYMENTMETHODRESPONSE']._serialized_end=1063
+  _globals['_AUTHORIZEPAYMENTREQUEST']._serialized_start=1066
+  _globals['_AUTHORIZEPAYMENTREQUEST']._serialized_end=1306
+  _globals['_AUTHORIZEPAYMENTRESPONSE']._serialized_start=1308
+  _globals['_AUTHORIZEPAYMENTRESPONSE']._serialized_end=1378
+  _globals['_CAPTUREPAYMENTREQUEST']._serialized_start=1381
+  _globals['_CAPTUREPAYMENTREQUEST']._serialized_end=1694
+  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_start=1696
+  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_end=1764
+  _globals['_VOIDPAYMENTREQUEST']._serialized_start=1766
+  _globals['_VOIDPAYMENTREQUEST']._serialized_end=1862
+  _globals['_VOIDPAYMENTRESPONSE']._serialized_start=1864
+  _globals['_VOIDPAYMENTRESPONSE']._serialized_end=1885
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_start=1887
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_end=1985
+  _globals['_REFUNDPAYMENTRESPONSE']._serialized_start=1987
+  _globals['_REFUNDPAYMENTRESPONSE']._serialized_end=2054
+  _globals['_REFUNDPARTREQUEST']._serialized_start=2057
+  _globals['_REFUNDPARTREQUEST']._serialized_end=2207
+  _globals['_REFUNDPARTRESPONSE']._serialized_start=2209
+  _globals['_REFUNDPARTRESPONSE']._serialized_end=2273
+  _globals['_GETPAYMENTREQUEST']._serialized_start=2275
+  _globals['_GETPAYMENTREQUEST']._serialized_end=2324
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=2326
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=2390
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=2392
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=2485
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=2487
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=2579
+  _globals['_HANDLESTRIPEWEBHOOKREQUEST']._serialized_start=2581
+  _globals['_HANDLESTRIPEWEBHOOKREQUEST']._serialized_end=2646
+  _globals['_HANDLESTRIPEWEBHOOKRESPONSE']._serialized_start=2648
+  _globals['_HANDLESTRIPEWEBHOOKRESPONSE']._serialized_end=2677
+  _globals['_GETINVOICEREQUEST']._serialized_start=2679
+  _globals['_GETINVOICEREQUEST']._serialized_end=2753
+  _globals['_GETINVOICERESPONSE']._serialized_start=2755
+  _globals['_GETINVOICERESPONSE']._serialized_end=2819
+  _globals['_LISTINVOICESREQUEST']._serialized_start=2821
+  _globals['_LISTINVOICESREQUEST']._serialized_end=2940
+  _globals['_LISTINVOICESRESPONSE']._serialized_start=2942
+  _globals['_LISTINVOICESRESPONSE']._serialized_end=3034
+  _globals['_SEARCHINVOICESREQUEST']._serialized_start=3037
+  _globals['_SEARCHINVOICESREQUEST']._serialized_end=3170
+  _globals['_SEARCHINVOICESRESPONSE']._serialized_start=3172
+  _globals['_SEARCHINVOICESRESPONSE']._serialized_end=3266
+  _globals['_DOWNLOADINVOICEREQUEST']._serialized_start=3268
+  _globals['_DOWNLOADINVOICEREQUEST']._serialized_end=3347
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_start=3349
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_end=3401
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_start=3403
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_end=3471
+  _globals['_PAYMENTSSERVICE']._serialized_start=3474
+  _globals['_PAYMENTSSERVICE']._serialized_end=5533
 # @@protoc_insertion_point(module_scope)

@@ -102,6 +102,11 @@ class PaymentsServiceStub:
                 request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.DownloadInvoiceRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ExportUserData = channel.unary_stream(
+                '/shop.payments.v1.PaymentsService/ExportUserData',
+                request_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.ExportUserDataRequest.SerializeToString,
+                response_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.ExportUserDataResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentsServiceServicer:
@@ -207,9 +212,18 @@ class PaymentsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadInvoice(self, request, context):
-        """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+        """Returns an invoice or credit note as a PDF: the same bytes each time. The first one that a replica prints takes seconds, since it
+        loads what draws it. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUserData(self, request, context):
+        """Streams what this service holds about a user: first every payment, then every invoice and credit note, each newest first. Nothing for
+        a user it never heard of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +296,11 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.DownloadInvoice,
                     request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.DownloadInvoiceRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ExportUserData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUserData,
+                    request_deserializer=shop_dot_payments_dot_v1_dot_payments__pb2.ExportUserDataRequest.FromString,
+                    response_serializer=shop_dot_payments_dot_v1_dot_payments__pb2.ExportUserDataResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -637,6 +656,33 @@ class PaymentsService:
             '/shop.payments.v1.PaymentsService/DownloadInvoice',
             shop_dot_payments_dot_v1_dot_payments__pb2.DownloadInvoiceRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUserData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.payments.v1.PaymentsService/ExportUserData',
+            shop_dot_payments_dot_v1_dot_payments__pb2.ExportUserDataRequest.SerializeToString,
+            shop_dot_payments_dot_v1_dot_payments__pb2.ExportUserDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

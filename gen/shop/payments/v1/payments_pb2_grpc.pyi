@@ -82,9 +82,14 @@ class PaymentsServiceStub:
     Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
     """
     DownloadInvoice: _grpc.UnaryUnaryMultiCallable[_payments_pb2.DownloadInvoiceRequest, _httpbody_pb2.HttpBody]
-    """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+    """Returns an invoice or credit note as a PDF: the same bytes each time. The first one that a replica prints takes seconds, since it
+    loads what draws it. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ExportUserData: _grpc.UnaryStreamMultiCallable[_payments_pb2.ExportUserDataRequest, _payments_pb2.ExportUserDataResponse]
+    """Streams what this service holds about a user: first every payment, then every invoice and credit note, each newest first. Nothing for
+    a user it never heard of.
     """
 
 @_typing.type_check_only
@@ -140,9 +145,14 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
     """
     DownloadInvoice: _aio.UnaryUnaryMultiCallable[_payments_pb2.DownloadInvoiceRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+    """Returns an invoice or credit note as a PDF: the same bytes each time. The first one that a replica prints takes seconds, since it
+    loads what draws it. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ExportUserData: _aio.UnaryStreamMultiCallable[_payments_pb2.ExportUserDataRequest, _payments_pb2.ExportUserDataResponse]  # type: ignore[assignment]
+    """Streams what this service holds about a user: first every payment, then every invoice and credit note, each newest first. Nothing for
+    a user it never heard of.
     """
 
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -273,9 +283,20 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_pb2.DownloadInvoiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """Returns an invoice or credit note as a PDF: the same bytes each time. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
+        """Returns an invoice or credit note as a PDF: the same bytes each time. The first one that a replica prints takes seconds, since it
+        loads what draws it. Fails with NOT_FOUND / INVOICE_NOT_FOUND.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUserData(
+        self,
+        request: _payments_pb2.ExportUserDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_payments_pb2.ExportUserDataResponse], _abc.AsyncIterator[_payments_pb2.ExportUserDataResponse]]:
+        """Streams what this service holds about a user: first every payment, then every invoice and credit note, each newest first. Nothing for
+        a user it never heard of.
         """
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

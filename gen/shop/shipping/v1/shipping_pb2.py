@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/shipping/v1/shipping.proto\x12\x10shop.shipping.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"\xb7\x01\n\x07\x41\x64\x64ress\x12\x1f\n\trecipient\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18xP\x01\x12&\n\x0cstreet_lines\x18\x02 \x03(\tB\x10\xe2\x41\x01\x02\xea\xc7\x18\x08\x18x8\x01@\x03P\x01\x12\x1d\n\x0bpostal_code\x18\x03 \x01(\tB\x08\xea\xc7\x18\x04\x18\x10P\x01\x12\x1a\n\x04\x63ity\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18PP\x01\x12(\n\x0c\x63ountry_code\x18\x05 \x01(\tB\x12\xe2\x41\x01\x02\xea\xc7\x18\n\"\x08[A-Z]{2}\"\xb7\x03\n\x08Shipment\x12\x13\n\x0bshipment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .shop.shipping.v1.Shipment.State\x12\x17\n\x0ftracking_number\x18\x04 \x01(\t\x12 \n\x04rate\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12.\n\x0b\x64\x65stination\x18\x06 \x01(\x0b\x32\x19.shop.shipping.v1.Address\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_CREATED\x10\x01\x12\x14\n\x10STATE_IN_TRANSIT\x10\x02\x12\x13\n\x0fSTATE_DELIVERED\x10\x03\x12\x12\n\x0eSTATE_RETURNED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"7\n\x0b\x44\x65stination\x12(\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x12\xe2\x41\x01\x02\xea\xc7\x18\n\"\x08[A-Z]{2}\"{\n\x14QuoteShipmentRequest\x12\x38\n\x0b\x64\x65stination\x18\x01 \x01(\x0b\x32\x1d.shop.shipping.v1.DestinationB\x04\xe2\x41\x01\x02\x12)\n\x05units\x18\x02 \x01(\x05\x42\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00j\xf8@\"9\n\x15QuoteShipmentResponse\x12 \n\x04rate\x18\x01 \x01(\x0b\x32\x12.google.type.Money\"\xe3\x01\n\x17ScheduleShipmentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x1b\n\x07user_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x18@\x12\x34\n\x0b\x64\x65stination\x18\x03 \x01(\x0b\x32\x19.shop.shipping.v1.AddressB\x04\xe2\x41\x01\x02\x12)\n\x05units\x18\x04 \x01(\x05\x42\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00j\xf8@\x12,\n\nrequest_id\x18\x05 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"H\n\x18ScheduleShipmentResponse\x12,\n\x08shipment\x18\x01 \x01(\x0b\x32\x1a.shop.shipping.v1.Shipment\"c\n\x15\x43\x61ncelShipmentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"\x18\n\x16\x43\x61ncelShipmentResponse\"2\n\x12GetShipmentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"C\n\x13GetShipmentResponse\x12,\n\x08shipment\x18\x01 \x01(\x0b\x32\x1a.shop.shipping.v1.Shipment\"F\n\x14TrackShipmentRequest\x12.\n\x0ftracking_number\x18\x01 \x01(\tB\x15\xe2\x41\x01\x02\xea\xc7\x18\r\x18(\"\t[A-Z0-9]+\"y\n\x15TrackShipmentResponse\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .shop.shipping.v1.Shipment.State\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x14ListShipmentsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"_\n\x15ListShipmentsResponse\x12-\n\tshipments\x18\x01 \x03(\x0b\x32\x1a.shop.shipping.v1.Shipment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\x15ReportShipmentRequest\x12.\n\x0ftracking_number\x18\x01 \x01(\tB\x15\xe2\x41\x01\x02\xea\xc7\x18\r\x18(\"\t[A-Z0-9]+\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32 .shop.shipping.v1.Shipment.StateB\x04\xe2\x41\x01\x02\x12,\n\nrequest_id\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"F\n\x16ReportShipmentResponse\x12,\n\x08shipment\x18\x01 \x01(\x0b\x32\x1a.shop.shipping.v1.Shipment2\xa2\x08\n\x0fShippingService\x12{\n\rQuoteShipment\x12&.shop.shipping.v1.QuoteShipmentRequest\x1a\'.shop.shipping.v1.QuoteShipmentResponse\"\x19\x90\x02\x01\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x01\"\x02\x08\x03\x32\x06orders\x12\x84\x01\n\x10ScheduleShipment\x12).shop.shipping.v1.ScheduleShipmentRequest\x1a*.shop.shipping.v1.ScheduleShipmentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12~\n\x0e\x43\x61ncelShipment\x12\'.shop.shipping.v1.CancelShipmentRequest\x1a(.shop.shipping.v1.CancelShipmentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12\x93\x01\n\x0bGetShipment\x12$.shop.shipping.v1.GetShipmentRequest\x1a%.shop.shipping.v1.GetShipmentResponse\"7\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02 \x12\x1e/v1/orders/{order_id}/shipment\x12\xa8\x01\n\rTrackShipment\x12&.shop.shipping.v1.TrackShipmentRequest\x1a\'.shop.shipping.v1.TrackShipmentResponse\"F\x90\x02\x01\xea\xc7\x18\x12\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03*\x06\x08<\x12\x02\x08<\x82\xd3\xe4\x93\x02\'\x12%/v1/shipments/{tracking_number}:track\x12\x8f\x01\n\rListShipments\x12&.shop.shipping.v1.ListShipmentsRequest\x1a\'.shop.shipping.v1.ListShipmentsResponse\"-\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/shipments\x12\xa7\x01\n\x0eReportShipment\x12\'.shop.shipping.v1.ReportShipmentRequest\x1a(.shop.shipping.v1.ReportShipmentResponse\"B\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02+\"&/v1/shipments/{tracking_number}:report:\x01*\x1a\x0e\xea\xc7\x18\n\n\x08shippingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/shipping/v1/shipping.proto\x12\x10shop.shipping.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x15mesh/v1/options.proto\"\xb7\x01\n\x07\x41\x64\x64ress\x12\x1f\n\trecipient\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18xP\x01\x12&\n\x0cstreet_lines\x18\x02 \x03(\tB\x10\xe2\x41\x01\x02\xea\xc7\x18\x08\x18x8\x01@\x03P\x01\x12\x1d\n\x0bpostal_code\x18\x03 \x01(\tB\x08\xea\xc7\x18\x04\x18\x10P\x01\x12\x1a\n\x04\x63ity\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18PP\x01\x12(\n\x0c\x63ountry_code\x18\x05 \x01(\tB\x12\xe2\x41\x01\x02\xea\xc7\x18\n\"\x08[A-Z]{2}\"\xb7\x03\n\x08Shipment\x12\x13\n\x0bshipment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .shop.shipping.v1.Shipment.State\x12\x17\n\x0ftracking_number\x18\x04 \x01(\t\x12 \n\x04rate\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12.\n\x0b\x64\x65stination\x18\x06 \x01(\x0b\x32\x19.shop.shipping.v1.Address\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_CREATED\x10\x01\x12\x14\n\x10STATE_IN_TRANSIT\x10\x02\x12\x13\n\x0fSTATE_DELIVERED\x10\x03\x12\x12\n\x0eSTATE_RETURNED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"7\n\x0b\x44\x65stination\x12(\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x12\xe2\x41\x01\x02\xea\xc7\x18\n\"\x08[A-Z]{2}\"{\n\x14QuoteShipmentRequest\x12\x38\n\x0b\x64\x65stination\x18\x01 \x01(\x0b\x32\x1d.shop.shipping.v1.DestinationB\x04\xe2\x41\x01\x02\x12)\n\x05units\x18\x02 \x01(\x05\x42\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00j\xf8@\"9\n\x15QuoteShipmentResponse\x12 \n\x04rate\x18\x01 \x01(\x0b\x32\x12.google.type.Money\"\xe3\x01\n\x17ScheduleShipmentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12\x1b\n\x07user_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x18@\x12\x34\n\x0b\x64\x65stination\x18\x03 \x01(\x0b\x32\x19.shop.shipping.v1.AddressB\x04\xe2\x41\x01\x02\x12)\n\x05units\x18\x04 \x01(\x05\x42\x1a\xe2\x41\x01\x02\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00j\xf8@\x12,\n\nrequest_id\x18\x05 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"H\n\x18ScheduleShipmentResponse\x12,\n\x08shipment\x18\x01 \x01(\x0b\x32\x1a.shop.shipping.v1.Shipment\"c\n\x15\x43\x61ncelShipmentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"\x18\n\x16\x43\x61ncelShipmentResponse\"2\n\x12GetShipmentRequest\x12\x1c\n\x08order_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"C\n\x13GetShipmentResponse\x12,\n\x08shipment\x18\x01 \x01(\x0b\x32\x1a.shop.shipping.v1.Shipment\"F\n\x14TrackShipmentRequest\x12.\n\x0ftracking_number\x18\x01 \x01(\tB\x15\xe2\x41\x01\x02\xea\xc7\x18\r\x18(\"\t[A-Z0-9]+\"y\n\x15TrackShipmentResponse\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .shop.shipping.v1.Shipment.State\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x14ListShipmentsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"_\n\x15ListShipmentsResponse\x12-\n\tshipments\x18\x01 \x03(\x0b\x32\x1a.shop.shipping.v1.Shipment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\x15ReportShipmentRequest\x12.\n\x0ftracking_number\x18\x01 \x01(\tB\x15\xe2\x41\x01\x02\xea\xc7\x18\r\x18(\"\t[A-Z0-9]+\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32 .shop.shipping.v1.Shipment.StateB\x04\xe2\x41\x01\x02\x12,\n\nrequest_id\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"F\n\x16ReportShipmentResponse\x12,\n\x08shipment\x18\x01 \x01(\x0b\x32\x1a.shop.shipping.v1.Shipment\"4\n\x15\x45xportUserDataRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"D\n\x16\x45xportUserDataResponse\x12*\n\x04item\x18\x01 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xea\xc7\x18\x02P\x01\x32\xc3\t\n\x0fShippingService\x12{\n\rQuoteShipment\x12&.shop.shipping.v1.QuoteShipmentRequest\x1a\'.shop.shipping.v1.QuoteShipmentResponse\"\x19\x90\x02\x01\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x01\"\x02\x08\x03\x32\x06orders\x12\x84\x01\n\x10ScheduleShipment\x12).shop.shipping.v1.ScheduleShipmentRequest\x1a*.shop.shipping.v1.ScheduleShipmentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12~\n\x0e\x43\x61ncelShipment\x12\'.shop.shipping.v1.CancelShipmentRequest\x1a(.shop.shipping.v1.CancelShipmentResponse\"\x19\x90\x02\x02\xea\xc7\x18\x12\x08\x03\x1a\x02\x08\x03\"\x02\x08\x03\x32\x06orders\x12\x93\x01\n\x0bGetShipment\x12$.shop.shipping.v1.GetShipmentRequest\x1a%.shop.shipping.v1.GetShipmentResponse\"7\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02 \x12\x1e/v1/orders/{order_id}/shipment\x12\xa8\x01\n\rTrackShipment\x12&.shop.shipping.v1.TrackShipmentRequest\x1a\'.shop.shipping.v1.TrackShipmentResponse\"F\x90\x02\x01\xea\xc7\x18\x12\x08\x01\x1a\x02\x08\x01\"\x02\x08\x03*\x06\x08<\x12\x02\x08<\x82\xd3\xe4\x93\x02\'\x12%/v1/shipments/{tracking_number}:track\x12\x8f\x01\n\rListShipments\x12&.shop.shipping.v1.ListShipmentsRequest\x1a\'.shop.shipping.v1.ListShipmentsResponse\"-\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/shipments\x12\xa7\x01\n\x0eReportShipment\x12\'.shop.shipping.v1.ReportShipmentRequest\x1a(.shop.shipping.v1.ReportShipmentResponse\"B\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02+\"&/v1/shipments/{tracking_number}:report:\x01*\x12{\n\x0e\x45xportUserData\x12\'.shop.shipping.v1.ExportUserDataRequest\x1a(.shop.shipping.v1.ExportUserDataResponse\"\x14\x90\x02\x01\xea\xc7\x18\r\x08\x03\x1a\x02\x08<2\x05users0\x01\x1a\x32\xea\xc7\x18.\n\x08shippingB\"\n\x05users\x12\x19shop.users.v1.UserDeletedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -80,8 +81,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTSHIPMENTREQUEST'].fields_by_name['state']._serialized_options = b'\342A\001\002'
   _globals['_REPORTSHIPMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REPORTSHIPMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\352\307\030\024\030@\"\020[A-Za-z0-9._:-]+'
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\352\307\030\002\010\001'
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._loaded_options = None
+  _globals['_EXPORTUSERDATARESPONSE'].fields_by_name['item']._serialized_options = b'\352\307\030\002P\001'
   _globals['_SHIPPINGSERVICE']._loaded_options = None
-  _globals['_SHIPPINGSERVICE']._serialized_options = b'\352\307\030\n\n\010shipping'
+  _globals['_SHIPPINGSERVICE']._serialized_options = b'\352\307\030.\n\010shippingB\"\n\005users\022\031shop.users.v1.UserDeleted'
   _globals['_SHIPPINGSERVICE'].methods_by_name['QuoteShipment']._loaded_options = None
   _globals['_SHIPPINGSERVICE'].methods_by_name['QuoteShipment']._serialized_options = b'\220\002\001\352\307\030\022\010\003\032\002\010\001\"\002\010\0032\006orders'
   _globals['_SHIPPINGSERVICE'].methods_by_name['ScheduleShipment']._loaded_options = None
@@ -96,42 +101,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHIPPINGSERVICE'].methods_by_name['ListShipments']._serialized_options = b'\220\002\001\352\307\030\021\010\002\022\005admin\032\002\010\001\"\002\010\003\202\323\344\223\002\017\022\r/v1/shipments'
   _globals['_SHIPPINGSERVICE'].methods_by_name['ReportShipment']._loaded_options = None
   _globals['_SHIPPINGSERVICE'].methods_by_name['ReportShipment']._serialized_options = b'\352\307\030\r\010\002\022\005admin\032\002\010\002\202\323\344\223\002+\"&/v1/shipments/{tracking_number}:report:\001*'
-  _globals['_ADDRESS']._serialized_start=198
-  _globals['_ADDRESS']._serialized_end=381
-  _globals['_SHIPMENT']._serialized_start=384
-  _globals['_SHIPMENT']._serialized_end=823
-  _globals['_SHIPMENT_STATE']._serialized_start=690
-  _globals['_SHIPMENT_STATE']._serialized_end=823
-  _globals['_DESTINATION']._serialized_start=825
-  _globals['_DESTINATION']._serialized_end=880
-  _globals['_QUOTESHIPMENTREQUEST']._serialized_start=882
-  _globals['_QUOTESHIPMENTREQUEST']._serialized_end=1005
-  _globals['_QUOTESHIPMENTRESPONSE']._serialized_start=1007
-  _globals['_QUOTESHIPMENTRESPONSE']._serialized_end=1064
-  _globals['_SCHEDULESHIPMENTREQUEST']._serialized_start=1067
-  _globals['_SCHEDULESHIPMENTREQUEST']._serialized_end=1294
-  _globals['_SCHEDULESHIPMENTRESPONSE']._serialized_start=1296
-  _globals['_SCHEDULESHIPMENTRESPONSE']._serialized_end=1368
-  _globals['_CANCELSHIPMENTREQUEST']._serialized_start=1370
-  _globals['_CANCELSHIPMENTREQUEST']._serialized_end=1469
-  _globals['_CANCELSHIPMENTRESPONSE']._serialized_start=1471
-  _globals['_CANCELSHIPMENTRESPONSE']._serialized_end=1495
-  _globals['_GETSHIPMENTREQUEST']._serialized_start=1497
-  _globals['_GETSHIPMENTREQUEST']._serialized_end=1547
-  _globals['_GETSHIPMENTRESPONSE']._serialized_start=1549
-  _globals['_GETSHIPMENTRESPONSE']._serialized_end=1616
-  _globals['_TRACKSHIPMENTREQUEST']._serialized_start=1618
-  _globals['_TRACKSHIPMENTREQUEST']._serialized_end=1688
-  _globals['_TRACKSHIPMENTRESPONSE']._serialized_start=1690
-  _globals['_TRACKSHIPMENTRESPONSE']._serialized_end=1811
-  _globals['_LISTSHIPMENTSREQUEST']._serialized_start=1813
-  _globals['_LISTSHIPMENTSREQUEST']._serialized_end=1907
-  _globals['_LISTSHIPMENTSRESPONSE']._serialized_start=1909
-  _globals['_LISTSHIPMENTSRESPONSE']._serialized_end=2004
-  _globals['_REPORTSHIPMENTREQUEST']._serialized_start=2007
-  _globals['_REPORTSHIPMENTREQUEST']._serialized_end=2179
-  _globals['_REPORTSHIPMENTRESPONSE']._serialized_start=2181
-  _globals['_REPORTSHIPMENTRESPONSE']._serialized_end=2251
-  _globals['_SHIPPINGSERVICE']._serialized_start=2254
-  _globals['_SHIPPINGSERVICE']._serialized_end=3312
+  _globals['_SHIPPINGSERVICE'].methods_by_name['ExportUserData']._loaded_options = None
+  _globals['_SHIPPINGSERVICE'].methods_by_name['ExportUserData']._serialized_options = b'\220\002\001\352\307\030\r\010\003\032\002\010<2\005users'
+  _globals['_ADDRESS']._serialized_start=225
+  _globals['_ADDRESS']._serialized_end=408
+  _globals['_SHIPMENT']._serialized_start=411
+  _globals['_SHIPMENT']._serialized_end=850
+  _globals['_SHIPMENT_STATE']._serialized_start=717
+  _globals['_SHIPMENT_STATE']._serialized_end=850
+  _globals['_DESTINATION']._serialized_start=852
+  _globals['_DESTINATION']._serialized_end=907
+  _globals['_QUOTESHIPMENTREQUEST']._serialized_start=909
+  _globals['_QUOTESHIPMENTREQUEST']._serialized_end=1032
+  _globals['_QUOTESHIPMENTRESPONSE']._serialized_start=1034
+  _globals['_QUOTESHIPMENTRESPONSE']._serialized_end=1091
+  _globals['_SCHEDULESHIPMENTREQUEST']._serialized_start=1094
+  _globals['_SCHEDULESHIPMENTREQUEST']._serialized_end=1321
+  _globals['_SCHEDULESHIPMENTRESPONSE']._serialized_start=1323
+  _globals['_SCHEDULESHIPMENTRESPONSE']._serialized_end=1395
+  _globals['_CANCELSHIPMENTREQUEST']._serialized_start=1397
+  _globals['_CANCELSHIPMENTREQUEST']._serialized_end=1496
+  _globals['_CANCELSHIPMENTRESPONSE']._serialized_start=1498
+  _globals['_CANCELSHIPMENTRESPONSE']._serialized_end=1522
+  _globals['_GETSHIPMENTREQUEST']._serialized_start=1524
+  _globals['_GETSHIPMENTREQUEST']._serialized_end=1574
+  _globals['_GETSHIPMENTRESPONSE']._serialized_start=1576
+  _globals['_GETSHIPMENTRESPONSE']._serialized_end=1643
+  _globals['_TRACKSHIPMENTREQUEST']._serialized_start=1645
+  _globals['_TRACKSHIPMENTREQUEST']._serialized_end=1715
+  _globals['_TRACKSHIPMENTRESPONSE']._serialized_start=1717
+  _globals['_TRACKSHIPMENTRESPONSE']._serialized_end=1838
+  _globals['_LISTSHIPMENTSREQUEST']._serialized_start=1840
+  _globals['_LISTSHIPMENTSREQUEST']._serialized_end=1934
+  _globals['_LISTSHIPMENTSRESPONSE']._serialized_start=1936
+  _globals['_LISTSHIPMENTSRESPONSE']._serialized_end=2031
+  _globals['_REPORTSHIPMENTREQUEST']._serialized_start=2034
+  _globals['_REPORTSHIPMENTREQUEST']._serialized_end=2206
+  _globals['_REPORTSHIPMENTRESPONSE']._serialized_start=2208
+  _globals['_REPORTSHIPMENTRESPONSE']._serialized_end=2278
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_start=2280
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_end=2332
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_start=2334
+  _globals['_EXPORTUSERDATARESPONSE']._serialized_end=2402
+  _globals['_SHIPPINGSERVICE']._serialized_start=2405
+  _globals['_SHIPPINGSERVICE']._serialized_end=3624
 # @@protoc_insertion_point(module_scope)

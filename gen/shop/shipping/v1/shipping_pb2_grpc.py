@@ -70,6 +70,11 @@ class ShippingServiceStub:
                 request_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ReportShipmentRequest.SerializeToString,
                 response_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ReportShipmentResponse.FromString,
                 _registered_method=True)
+        self.ExportUserData = channel.unary_stream(
+                '/shop.shipping.v1.ShippingService/ExportUserData',
+                request_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ExportUserDataRequest.SerializeToString,
+                response_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ExportUserDataResponse.FromString,
+                _registered_method=True)
 
 
 class ShippingServiceServicer:
@@ -131,6 +136,14 @@ class ShippingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUserData(self, request, context):
+        """Streams what this service holds about a user: every parcel, newest first. Nothing for a user it
+        never heard of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShippingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,6 +181,11 @@ def add_ShippingServiceServicer_to_server(servicer, server):
                     servicer.ReportShipment,
                     request_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ReportShipmentRequest.FromString,
                     response_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ReportShipmentResponse.SerializeToString,
+            ),
+            'ExportUserData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUserData,
+                    request_deserializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ExportUserDataRequest.FromString,
+                    response_serializer=shop_dot_shipping_dot_v1_dot_shipping__pb2.ExportUserDataResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -360,6 +378,33 @@ class ShippingService:
             '/shop.shipping.v1.ShippingService/ReportShipment',
             shop_dot_shipping_dot_v1_dot_shipping__pb2.ReportShipmentRequest.SerializeToString,
             shop_dot_shipping_dot_v1_dot_shipping__pb2.ReportShipmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUserData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.shipping.v1.ShippingService/ExportUserData',
+            shop_dot_shipping_dot_v1_dot_shipping__pb2.ExportUserDataRequest.SerializeToString,
+            shop_dot_shipping_dot_v1_dot_shipping__pb2.ExportUserDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,10 @@ class ShippingServiceStub:
     """Records what the carrier reports. Repeats change nothing.
     Fails with NOT_FOUND / SHIPMENT_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION.
     """
+    ExportUserData: _grpc.UnaryStreamMultiCallable[_shipping_pb2.ExportUserDataRequest, _shipping_pb2.ExportUserDataResponse]
+    """Streams what this service holds about a user: every parcel, newest first. Nothing for a user it
+    never heard of.
+    """
 
 @_typing.type_check_only
 class ShippingServiceAsyncStub(ShippingServiceStub):
@@ -88,6 +92,10 @@ class ShippingServiceAsyncStub(ShippingServiceStub):
     ReportShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.ReportShipmentRequest, _shipping_pb2.ReportShipmentResponse]  # type: ignore[assignment]
     """Records what the carrier reports. Repeats change nothing.
     Fails with NOT_FOUND / SHIPMENT_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION.
+    """
+    ExportUserData: _aio.UnaryStreamMultiCallable[_shipping_pb2.ExportUserDataRequest, _shipping_pb2.ExportUserDataResponse]  # type: ignore[assignment]
+    """Streams what this service holds about a user: every parcel, newest first. Nothing for a user it
+    never heard of.
     """
 
 class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -158,6 +166,16 @@ class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_shipping_pb2.ReportShipmentResponse, _abc.Awaitable[_shipping_pb2.ReportShipmentResponse]]:
         """Records what the carrier reports. Repeats change nothing.
         Fails with NOT_FOUND / SHIPMENT_NOT_FOUND and with FAILED_PRECONDITION / ILLEGAL_TRANSITION.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUserData(
+        self,
+        request: _shipping_pb2.ExportUserDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_shipping_pb2.ExportUserDataResponse], _abc.AsyncIterator[_shipping_pb2.ExportUserDataResponse]]:
+        """Streams what this service holds about a user: every parcel, newest first. Nothing for a user it
+        never heard of.
         """
 
 def add_ShippingServiceServicer_to_server(servicer: ShippingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashop/users/v1/events.proto\x12\rshop.users.v1\x1a\x15mesh/v1/options.proto\"0\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\r\xea\xc7\x18\t\n\x07user_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashop/users/v1/events.proto\x12\rshop.users.v1\x1a\x15mesh/v1/options.proto\"0\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\r\xea\xc7\x18\t\n\x07user_id\"-\n\x0bUserDeleted\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\r\xea\xc7\x18\t\n\x07user_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USERREGISTERED']._loaded_options = None
   _globals['_USERREGISTERED']._serialized_options = b'\352\307\030\t\n\007user_id'
+  _globals['_USERDELETED']._loaded_options = None
+  _globals['_USERDELETED']._serialized_options = b'\352\307\030\t\n\007user_id'
   _globals['_USERREGISTERED']._serialized_start=68
   _globals['_USERREGISTERED']._serialized_end=116
+  _globals['_USERDELETED']._serialized_start=118
+  _globals['_USERDELETED']._serialized_end=163
 # @@protoc_insertion_point(module_scope)

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from mesh.v1 import options_pb2 as mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shop/users/v1/users.proto\x12\rshop.users.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15mesh/v1/options.proto\"\xa0\x03\n\x04User\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x05\x65mail\x18\x02 \x01(\tB\n\xe2\x41\x01\x03\xea\xc7\x18\x02P\x01\x12\x1c\n\nfirst_name\x18\x03 \x01(\tB\x08\xea\xc7\x18\x04\x18\x64P\x01\x12\x1b\n\tlast_name\x18\x04 \x01(\tB\x08\xea\xc7\x18\x04\x18\x64P\x01\x12\x13\n\x05roles\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\x12.\n\x05state\x18\x06 \x01(\x0e\x32\x19.shop.users.v1.User.StateB\x04\xe2\x41\x01\x03\x12/\n\x0bpreferences\x18\x07 \x01(\x0b\x32\x1a.shop.users.v1.Preferences\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"G\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x15\n\x11STATE_DEACTIVATED\x10\x02\"\xd3\x01\n\x0bPreferences\x12\x1a\n\x08language\x18\x01 \x01(\tB\x08\xea\xc7\x18\x04\x08\x05\x18#\x12\x11\n\tmarketing\x18\x02 \x01(\x08\x12\x32\n\x08\x63hannels\x18\x03 \x03(\x0e\x32\x16.shop.users.v1.ChannelB\x08\xea\xc7\x18\x04@\x03H\x01\x12\x30\n\x0cphone_number\x18\x04 \x01(\tB\x1a\xea\xc7\x18\x16\"\x12\\+[1-9][0-9]{6,14}P\x01\x12/\n\npush_token\x18\x05 \x01(\tB\x1b\xea\xc7\x18\x17\x18\x80\x04\"\x10[A-Za-z0-9_:.-]+P\x01\"\xb6\x01\n\x06Tokens\x12\x1c\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12\x36\n\x12\x61\x63\x63\x65ss_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\rrefresh_token\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12\x37\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\x0fRegisterRequest\x12\x1b\n\x05\x65mail\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x08\x02P\x01\x12!\n\x08password\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x02\xea\xc7\x18\x07\x10\x08\x18\x80\x01P\x01\x12 \n\nfirst_name\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18\x64P\x01\x12\x1f\n\tlast_name\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18\x64P\x01\"\\\n\x10RegisterResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x15.shop.users.v1.Tokens\"M\n\x0cLoginRequest\x12\x1c\n\x05\x65mail\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\xfe\x01P\x01\x12\x1f\n\x08password\x18\x02 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\x80\x01P\x01\"Y\n\rLoginResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x15.shop.users.v1.Tokens\"6\n\x0eRefreshRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\x80\x02P\x01\"8\n\x0fRefreshResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.shop.users.v1.Tokens\"5\n\rLogoutRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\x80\x02P\x01\"\x10\n\x0eLogoutResponse\"\x0e\n\x0cGetMeRequest\"2\n\rGetMeResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"\x99\x01\n\x0fUpdateMeRequest\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.UserB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12,\n\nrequest_id\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"5\n\x10UpdateMeResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"Z\n\x10ListUsersRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"P\n\x11ListUsersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.shop.users.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x0eGetUserRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"4\n\x0fGetUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"b\n\x15\x44\x65\x61\x63tivateUserRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\";\n\x16\x44\x65\x61\x63tivateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"0\n\x11GetContactRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"=\n\x12GetContactResponse\x12\'\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x16.shop.users.v1.Contact\"\x1a\n\x18ListAdminContactsRequest\"E\n\x19ListAdminContactsResponse\x12(\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x16.shop.users.v1.Contact\"~\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\x05\x65mail\x18\x02 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12\x1a\n\nfirst_name\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12/\n\x0bpreferences\x18\x04 \x01(\x0b\x32\x1a.shop.users.v1.Preferences*X\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x02\x12\x10\n\x0c\x43HANNEL_PUSH\x10\x03\x32\xe5\n\n\x0cUsersService\x12s\n\x08Register\x12\x1e.shop.users.v1.RegisterRequest\x1a\x1f.shop.users.v1.RegisterResponse\"&\xea\xc7\x18\x0e\x08\x01\x1a\x02\x08\x03*\x06\x08x\x12\x02\x08<\x82\xd3\xe4\x93\x02\x0e\"\t/v1/users:\x01*\x12p\n\x05Login\x12\x1b.shop.users.v1.LoginRequest\x1a\x1c.shop.users.v1.LoginResponse\",\xea\xc7\x18\x0e\x08\x01\x1a\x02\x08\x03*\x06\x08x\x12\x02\x08<\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/users:login:\x01*\x12x\n\x07Refresh\x12\x1d.shop.users.v1.RefreshRequest\x1a\x1e.shop.users.v1.RefreshResponse\".\xea\xc7\x18\x0e\x08\x01\x1a\x02\x08\x02*\x06\x08x\x12\x02\x08<\x82\xd3\xe4\x93\x02\x16\"\x11/v1/users:refresh:\x01*\x12s\n\x06Logout\x12\x1c.shop.users.v1.LogoutRequest\x1a\x1d.shop.users.v1.LogoutResponse\",\x90\x02\x02\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x15\"\x10/v1/users:logout:\x01*\x12i\n\x05GetMe\x12\x1b.shop.users.v1.GetMeRequest\x1a\x1c.shop.users.v1.GetMeResponse\"%\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/users/me\x12q\n\x08UpdateMe\x12\x1e.shop.users.v1.UpdateMeRequest\x1a\x1f.shop.users.v1.UpdateMeResponse\"$\xea\xc7\x18\x06\x08\x02\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\x32\x0c/v1/users/me:\x04user\x12y\n\tListUsers\x12\x1f.shop.users.v1.ListUsersRequest\x1a .shop.users.v1.ListUsersResponse\")\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/users\x12}\n\x07GetUser\x12\x1d.shop.users.v1.GetUserRequest\x1a\x1e.shop.users.v1.GetUserResponse\"3\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/users/{user_id}\x12\x99\x01\n\x0e\x44\x65\x61\x63tivateUser\x12$.shop.users.v1.DeactivateUserRequest\x1a%.shop.users.v1.DeactivateUserResponse\":\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/v1/users/{user_id}:deactivate:\x01*\x12s\n\nGetContact\x12 .shop.users.v1.GetContactRequest\x1a!.shop.users.v1.GetContactResponse\" \x90\x02\x01\xea\xc7\x18\x19\x08\x03\x1a\x02\x08\x01\"\x02\x08\x03\x32\rnotifications\x12\x88\x01\n\x11ListAdminContacts\x12\'.shop.users.v1.ListAdminContactsRequest\x1a(.shop.users.v1.ListAdminContactsResponse\" \x90\x02\x01\xea\xc7\x18\x19\x08\x03\x1a\x02\x08\x01\"\x02\x08\x03\x32\rnotifications\x1a\x0b\xea\xc7\x18\x07\n\x05usersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shop/users/v1/users.proto\x12\rshop.users.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/protobuf/any.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15mesh/v1/options.proto\"\xb3\x03\n\x04User\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x05\x65mail\x18\x02 \x01(\tB\n\xe2\x41\x01\x03\xea\xc7\x18\x02P\x01\x12\x1c\n\nfirst_name\x18\x03 \x01(\tB\x08\xea\xc7\x18\x04\x18\x64P\x01\x12\x1b\n\tlast_name\x18\x04 \x01(\tB\x08\xea\xc7\x18\x04\x18\x64P\x01\x12\x13\n\x05roles\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\x12.\n\x05state\x18\x06 \x01(\x0e\x32\x19.shop.users.v1.User.StateB\x04\xe2\x41\x01\x03\x12/\n\x0bpreferences\x18\x07 \x01(\x0b\x32\x1a.shop.users.v1.Preferences\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"Z\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x15\n\x11STATE_DEACTIVATED\x10\x02\x12\x11\n\rSTATE_DELETED\x10\x03\"\xd3\x01\n\x0bPreferences\x12\x1a\n\x08language\x18\x01 \x01(\tB\x08\xea\xc7\x18\x04\x08\x05\x18#\x12\x11\n\tmarketing\x18\x02 \x01(\x08\x12\x32\n\x08\x63hannels\x18\x03 \x03(\x0e\x32\x16.shop.users.v1.ChannelB\x08\xea\xc7\x18\x04@\x03H\x01\x12\x30\n\x0cphone_number\x18\x04 \x01(\tB\x1a\xea\xc7\x18\x16\"\x12\\+[1-9][0-9]{6,14}P\x01\x12/\n\npush_token\x18\x05 \x01(\tB\x1b\xea\xc7\x18\x17\x18\x80\x04\"\x10[A-Za-z0-9_:.-]+P\x01\"\x99\x01\n\x07Session\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x06Tokens\x12\x1c\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12\x36\n\x12\x61\x63\x63\x65ss_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\rrefresh_token\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12\x37\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\x0fRegisterRequest\x12\x1b\n\x05\x65mail\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x08\x02P\x01\x12!\n\x08password\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x02\xea\xc7\x18\x07\x10\x08\x18\x80\x01P\x01\x12 \n\nfirst_name\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18\x64P\x01\x12\x1f\n\tlast_name\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x02\xea\xc7\x18\x04\x18\x64P\x01\"\\\n\x10RegisterResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x15.shop.users.v1.Tokens\"M\n\x0cLoginRequest\x12\x1c\n\x05\x65mail\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\xfe\x01P\x01\x12\x1f\n\x08password\x18\x02 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\x80\x01P\x01\"Y\n\rLoginResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x15.shop.users.v1.Tokens\"6\n\x0eRefreshRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\x80\x02P\x01\"8\n\x0fRefreshResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.shop.users.v1.Tokens\"5\n\rLogoutRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xea\xc7\x18\x05\x18\x80\x02P\x01\"\x10\n\x0eLogoutResponse\"\x0e\n\x0cGetMeRequest\"2\n\rGetMeResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"\x99\x01\n\x0fUpdateMeRequest\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.UserB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12,\n\nrequest_id\x18\x03 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\"5\n\x10UpdateMeResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"Z\n\x10ListUsersRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xea\xc7\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00i@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xea\xc7\x18\x03\x18\x80\x04\"P\n\x11ListUsersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.shop.users.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x0eGetUserRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"4\n\x0fGetUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"b\n\x15\x44\x65\x61\x63tivateUserRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\x12,\n\nrequest_id\x18\x02 \x01(\tB\x18\xea\xc7\x18\x14\x18@\"\x10[A-Za-z0-9._:-]+\";\n\x16\x44\x65\x61\x63tivateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.shop.users.v1.User\"0\n\x11GetContactRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xea\xc7\x18\x02\x08\x01\"=\n\x12GetContactResponse\x12\'\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x16.shop.users.v1.Contact\"\x1a\n\x18ListAdminContactsRequest\"E\n\x19ListAdminContactsResponse\x12(\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x16.shop.users.v1.Contact\"~\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\x05\x65mail\x18\x02 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12\x1a\n\nfirst_name\x18\x03 \x01(\tB\x06\xea\xc7\x18\x02P\x01\x12/\n\x0bpreferences\x18\x04 \x01(\x0b\x32\x1a.shop.users.v1.Preferences\"\x11\n\x0f\x44\x65leteMeRequest\"\x12\n\x10\x44\x65leteMeResponse\"\x11\n\x0f\x45xportMeRequest\"a\n\x10\x45xportMeResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12*\n\x04item\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xea\xc7\x18\x02P\x01\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08*X\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x02\x12\x10\n\x0c\x43HANNEL_PUSH\x10\x03\x32\xdc\x0c\n\x0cUsersService\x12s\n\x08Register\x12\x1e.shop.users.v1.RegisterRequest\x1a\x1f.shop.users.v1.RegisterResponse\"&\xea\xc7\x18\x0e\x08\x01\x1a\x02\x08\x03*\x06\x08x\x12\x02\x08<\x82\xd3\xe4\x93\x02\x0e\"\t/v1/users:\x01*\x12p\n\x05Login\x12\x1b.shop.users.v1.LoginRequest\x1a\x1c.shop.users.v1.LoginResponse\",\xea\xc7\x18\x0e\x08\x01\x1a\x02\x08\x03*\x06\x08x\x12\x02\x08<\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/users:login:\x01*\x12x\n\x07Refresh\x12\x1d.shop.users.v1.RefreshRequest\x1a\x1e.shop.users.v1.RefreshResponse\".\xea\xc7\x18\x0e\x08\x01\x1a\x02\x08\x02*\x06\x08x\x12\x02\x08<\x82\xd3\xe4\x93\x02\x16\"\x11/v1/users:refresh:\x01*\x12s\n\x06Logout\x12\x1c.shop.users.v1.LogoutRequest\x1a\x1d.shop.users.v1.LogoutResponse\",\x90\x02\x02\xea\xc7\x18\n\x08\x01\x1a\x02\x08\x02\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x15\"\x10/v1/users:logout:\x01*\x12i\n\x05GetMe\x12\x1b.shop.users.v1.GetMeRequest\x1a\x1c.shop.users.v1.GetMeResponse\"%\x90\x02\x01\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/users/me\x12q\n\x08UpdateMe\x12\x1e.shop.users.v1.UpdateMeRequest\x1a\x1f.shop.users.v1.UpdateMeResponse\"$\xea\xc7\x18\x06\x08\x02\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\x32\x0c/v1/users/me:\x04user\x12r\n\x08\x44\x65leteMe\x12\x1e.shop.users.v1.DeleteMeRequest\x1a\x1f.shop.users.v1.DeleteMeResponse\"%\x90\x02\x02\xea\xc7\x18\n\x08\x02\x1a\x02\x08\x03\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0e*\x0c/v1/users/me\x12\x80\x01\n\x08\x45xportMe\x12\x1e.shop.users.v1.ExportMeRequest\x1a\x1f.shop.users.v1.ExportMeResponse\"1\x90\x02\x01\xea\xc7\x18\x0f\x08\x02\x1a\x03\x08\xac\x02*\x06\x08\x06\x12\x02\x08<\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/users/me:export0\x01\x12y\n\tListUsers\x12\x1f.shop.users.v1.ListUsersRequest\x1a .shop.users.v1.ListUsersResponse\")\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/users\x12}\n\x07GetUser\x12\x1d.shop.users.v1.GetUserRequest\x1a\x1e.shop.users.v1.GetUserResponse\"3\x90\x02\x01\xea\xc7\x18\x11\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x01\"\x02\x08\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/users/{user_id}\x12\x99\x01\n\x0e\x44\x65\x61\x63tivateUser\x12$.shop.users.v1.DeactivateUserRequest\x1a%.shop.users.v1.DeactivateUserResponse\":\xea\xc7\x18\r\x08\x02\x12\x05\x61\x64min\x1a\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/v1/users/{user_id}:deactivate:\x01*\x12s\n\nGetContact\x12 .shop.users.v1.GetContactRequest\x1a!.shop.users.v1.GetContactResponse\" \x90\x02\x01\xea\xc7\x18\x19\x08\x03\x1a\x02\x08\x01\"\x02\x08\x03\x32\rnotifications\x12\x88\x01\n\x11ListAdminContacts\x12\'.shop.users.v1.ListAdminContactsRequest\x1a(.shop.users.v1.ListAdminContactsResponse\" \x90\x02\x01\xea\xc7\x18\x19\x08\x03\x1a\x02\x08\x01\"\x02\x08\x03\x32\rnotifications\x1a\x0b\xea\xc7\x18\x07\n\x05usersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -100,6 +101,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTACT'].fields_by_name['email']._serialized_options = b'\352\307\030\002P\001'
   _globals['_CONTACT'].fields_by_name['first_name']._loaded_options = None
   _globals['_CONTACT'].fields_by_name['first_name']._serialized_options = b'\352\307\030\002P\001'
+  _globals['_EXPORTMERESPONSE'].fields_by_name['item']._loaded_options = None
+  _globals['_EXPORTMERESPONSE'].fields_by_name['item']._serialized_options = b'\352\307\030\002P\001'
   _globals['_USERSSERVICE']._loaded_options = None
   _globals['_USERSSERVICE']._serialized_options = b'\352\307\030\007\n\005users'
   _globals['_USERSSERVICE'].methods_by_name['Register']._loaded_options = None
@@ -114,6 +117,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSSERVICE'].methods_by_name['GetMe']._serialized_options = b'\220\002\001\352\307\030\n\010\002\032\002\010\001\"\002\010\003\202\323\344\223\002\016\022\014/v1/users/me'
   _globals['_USERSSERVICE'].methods_by_name['UpdateMe']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['UpdateMe']._serialized_options = b'\352\307\030\006\010\002\032\002\010\002\202\323\344\223\002\0242\014/v1/users/me:\004user'
+  _globals['_USERSSERVICE'].methods_by_name['DeleteMe']._loaded_options = None
+  _globals['_USERSSERVICE'].methods_by_name['DeleteMe']._serialized_options = b'\220\002\002\352\307\030\n\010\002\032\002\010\003\"\002\010\003\202\323\344\223\002\016*\014/v1/users/me'
+  _globals['_USERSSERVICE'].methods_by_name['ExportMe']._loaded_options = None
+  _globals['_USERSSERVICE'].methods_by_name['ExportMe']._serialized_options = b'\220\002\001\352\307\030\017\010\002\032\003\010\254\002*\006\010\006\022\002\010<\202\323\344\223\002\025\022\023/v1/users/me:export'
   _globals['_USERSSERVICE'].methods_by_name['ListUsers']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\220\002\001\352\307\030\021\010\002\022\005admin\032\002\010\001\"\002\010\003\202\323\344\223\002\013\022\t/v1/users'
   _globals['_USERSSERVICE'].methods_by_name['GetUser']._loaded_options = None
@@ -124,62 +131,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSSERVICE'].methods_by_name['GetContact']._serialized_options = b'\220\002\001\352\307\030\031\010\003\032\002\010\001\"\002\010\0032\rnotifications'
   _globals['_USERSSERVICE'].methods_by_name['ListAdminContacts']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['ListAdminContacts']._serialized_options = b'\220\002\001\352\307\030\031\010\003\032\002\010\001\"\002\010\0032\rnotifications'
-  _globals['_CHANNEL']._serialized_start=2672
-  _globals['_CHANNEL']._serialized_end=2760
-  _globals['_USER']._serialized_start=198
-  _globals['_USER']._serialized_end=614
-  _globals['_USER_STATE']._serialized_start=543
-  _globals['_USER_STATE']._serialized_end=614
-  _globals['_PREFERENCES']._serialized_start=617
-  _globals['_PREFERENCES']._serialized_end=828
-  _globals['_TOKENS']._serialized_start=831
-  _globals['_TOKENS']._serialized_end=1013
-  _globals['_REGISTERREQUEST']._serialized_start=1016
-  _globals['_REGISTERREQUEST']._serialized_end=1164
-  _globals['_REGISTERRESPONSE']._serialized_start=1166
-  _globals['_REGISTERRESPONSE']._serialized_end=1258
-  _globals['_LOGINREQUEST']._serialized_start=1260
-  _globals['_LOGINREQUEST']._serialized_end=1337
-  _globals['_LOGINRESPONSE']._serialized_start=1339
-  _globals['_LOGINRESPONSE']._serialized_end=1428
-  _globals['_REFRESHREQUEST']._serialized_start=1430
-  _globals['_REFRESHREQUEST']._serialized_end=1484
-  _globals['_REFRESHRESPONSE']._serialized_start=1486
-  _globals['_REFRESHRESPONSE']._serialized_end=1542
-  _globals['_LOGOUTREQUEST']._serialized_start=1544
-  _globals['_LOGOUTREQUEST']._serialized_end=1597
-  _globals['_LOGOUTRESPONSE']._serialized_start=1599
-  _globals['_LOGOUTRESPONSE']._serialized_end=1615
-  _globals['_GETMEREQUEST']._serialized_start=1617
-  _globals['_GETMEREQUEST']._serialized_end=1631
-  _globals['_GETMERESPONSE']._serialized_start=1633
-  _globals['_GETMERESPONSE']._serialized_end=1683
-  _globals['_UPDATEMEREQUEST']._serialized_start=1686
-  _globals['_UPDATEMEREQUEST']._serialized_end=1839
-  _globals['_UPDATEMERESPONSE']._serialized_start=1841
-  _globals['_UPDATEMERESPONSE']._serialized_end=1894
-  _globals['_LISTUSERSREQUEST']._serialized_start=1896
-  _globals['_LISTUSERSREQUEST']._serialized_end=1986
-  _globals['_LISTUSERSRESPONSE']._serialized_start=1988
-  _globals['_LISTUSERSRESPONSE']._serialized_end=2068
-  _globals['_GETUSERREQUEST']._serialized_start=2070
-  _globals['_GETUSERREQUEST']._serialized_end=2115
-  _globals['_GETUSERRESPONSE']._serialized_start=2117
-  _globals['_GETUSERRESPONSE']._serialized_end=2169
-  _globals['_DEACTIVATEUSERREQUEST']._serialized_start=2171
-  _globals['_DEACTIVATEUSERREQUEST']._serialized_end=2269
-  _globals['_DEACTIVATEUSERRESPONSE']._serialized_start=2271
-  _globals['_DEACTIVATEUSERRESPONSE']._serialized_end=2330
-  _globals['_GETCONTACTREQUEST']._serialized_start=2332
-  _globals['_GETCONTACTREQUEST']._serialized_end=2380
-  _globals['_GETCONTACTRESPONSE']._serialized_start=2382
-  _globals['_GETCONTACTRESPONSE']._serialized_end=2443
-  _globals['_LISTADMINCONTACTSREQUEST']._serialized_start=2445
-  _globals['_LISTADMINCONTACTSREQUEST']._serialized_end=2471
-  _globals['_LISTADMINCONTACTSRESPONSE']._serialized_start=2473
-  _globals['_LISTADMINCONTACTSRESPONSE']._serialized_end=2542
-  _globals['_CONTACT']._serialized_start=2544
-  _globals['_CONTACT']._serialized_end=2670
-  _globals['_USERSSERVICE']._serialized_start=2763
-  _globals['_USERSSERVICE']._serialized_end=4144
+  _globals['_CHANNEL']._serialized_start=3031
+  _globals['_CHANNEL']._serialized_end=3119
+  _globals['_USER']._serialized_start=225
+  _globals['_USER']._serialized_end=660
+  _globals['_USER_STATE']._serialized_start=570
+  _globals['_USER_STATE']._serialized_end=660
+  _globals['_PREFERENCES']._serialized_start=663
+  _globals['_PREFERENCES']._serialized_end=874
+  _globals['_SESSION']._serialized_start=877
+  _globals['_SESSION']._serialized_end=1030
+  _globals['_TOKENS']._serialized_start=1033
+  _globals['_TOKENS']._serialized_end=1215
+  _globals['_REGISTERREQUEST']._serialized_start=1218
+  _globals['_REGISTERREQUEST']._serialized_end=1366
+  _globals['_REGISTERRESPONSE']._serialized_start=1368
+  _globals['_REGISTERRESPONSE']._serialized_end=1460
+  _globals['_LOGINREQUEST']._serialized_start=1462
+  _globals['_LOGINREQUEST']._serialized_end=1539
+  _globals['_LOGINRESPONSE']._serialized_start=1541
+  _globals['_LOGINRESPONSE']._serialized_end=1630
+  _globals['_REFRESHREQUEST']._serialized_start=1632
+  _globals['_REFRESHREQUEST']._serialized_end=1686
+  _globals['_REFRESHRESPONSE']._serialized_start=1688
+  _globals['_REFRESHRESPONSE']._serialized_end=1744
+  _globals['_LOGOUTREQUEST']._serialized_start=1746
+  _globals['_LOGOUTREQUEST']._serialized_end=1799
+  _globals['_LOGOUTRESPONSE']._serialized_start=1801
+  _globals['_LOGOUTRESPONSE']._serialized_end=1817
+  _globals['_GETMEREQUEST']._serialized_start=1819
+  _globals['_GETMEREQUEST']._serialized_end=1833
+  _globals['_GETMERESPONSE']._serialized_start=1835
+  _globals['_GETMERESPONSE']._serialized_end=1885
+  _globals['_UPDATEMEREQUEST']._serialized_start=1888
+  _globals['_UPDATEMEREQUEST']._serialized_end=2041
+  _globals['_UPDATEMERESPONSE']._serialized_start=2043
+  _globals['_UPDATEMERESPONSE']._serialized_end=2096
+  _globals['_LISTUSERSREQUEST']._serialized_start=2098
+  _globals['_LISTUSERSREQUEST']._serialized_end=2188
+  _globals['_LISTUSERSRESPONSE']._serialized_start=2190
+  _globals['_LISTUSERSRESPONSE']._serialized_end=2270
+  _globals['_GETUSERREQUEST']._serialized_start=2272
+  _globals['_GETUSERREQUEST']._serialized_end=2317
+  _globals['_GETUSERRESPONSE']._serialized_start=2319
+  _globals['_GETUSERRESPONSE']._serialized_end=2371
+  _globals['_DEACTIVATEUSERREQUEST']._serialized_start=2373
+  _globals['_DEACTIVATEUSERREQUEST']._serialized_end=2471
+  _globals['_DEACTIVATEUSERRESPONSE']._serialized_start=2473
+  _globals['_DEACTIVATEUSERRESPONSE']._serialized_end=2532
+  _globals['_GETCONTACTREQUEST']._serialized_start=2534
+  _globals['_GETCONTACTREQUEST']._serialized_end=2582
+  _globals['_GETCONTACTRESPONSE']._serialized_start=2584
+  _globals['_GETCONTACTRESPONSE']._serialized_end=2645
+  _globals['_LISTADMINCONTACTSREQUEST']._serialized_start=2647
+  _globals['_LISTADMINCONTACTSREQUEST']._serialized_end=2673
+  _globals['_LISTADMINCONTACTSRESPONSE']._serialized_start=2675
+  _globals['_LISTADMINCONTACTSRESPONSE']._serialized_end=2744
+  _globals['_CONTACT']._serialized_start=2746
+  _globals['_CONTACT']._serialized_end=2872
+  _globals['_DELETEMEREQUEST']._serialized_start=2874
+  _globals['_DELETEMEREQUEST']._serialized_end=2891
+  _globals['_DELETEMERESPONSE']._serialized_start=2893
+  _globals['_DELETEMERESPONSE']._serialized_end=2911
+  _globals['_EXPORTMEREQUEST']._serialized_start=2913
+  _globals['_EXPORTMEREQUEST']._serialized_end=2930
+  _globals['_EXPORTMERESPONSE']._serialized_start=2932
+  _globals['_EXPORTMERESPONSE']._serialized_end=3029
+  _globals['_USERSSERVICE']._serialized_start=3122
+  _globals['_USERSSERVICE']._serialized_end=4750
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,16 @@ class UsersServiceStub:
                 request_serializer=shop_dot_users_dot_v1_dot_users__pb2.UpdateMeRequest.SerializeToString,
                 response_deserializer=shop_dot_users_dot_v1_dot_users__pb2.UpdateMeResponse.FromString,
                 _registered_method=True)
+        self.DeleteMe = channel.unary_unary(
+                '/shop.users.v1.UsersService/DeleteMe',
+                request_serializer=shop_dot_users_dot_v1_dot_users__pb2.DeleteMeRequest.SerializeToString,
+                response_deserializer=shop_dot_users_dot_v1_dot_users__pb2.DeleteMeResponse.FromString,
+                _registered_method=True)
+        self.ExportMe = channel.unary_stream(
+                '/shop.users.v1.UsersService/ExportMe',
+                request_serializer=shop_dot_users_dot_v1_dot_users__pb2.ExportMeRequest.SerializeToString,
+                response_deserializer=shop_dot_users_dot_v1_dot_users__pb2.ExportMeResponse.FromString,
+                _registered_method=True)
         self.ListUsers = channel.unary_unary(
                 '/shop.users.v1.UsersService/ListUsers',
                 request_serializer=shop_dot_users_dot_v1_dot_users__pb2.ListUsersRequest.SerializeToString,
@@ -143,15 +153,34 @@ class UsersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteMe(self, request, context):
+        """Deletes the caller's account for good: who they were is forgotten at once, all sessions end, and the other services forget it as soon
+        as they hear of it. A parcel under way still needs its address, and loses it on arrival; invoices are kept as the law says.
+        Deleting twice changes nothing. Fails with FAILED_PRECONDITION / LAST_ADMINISTRATOR while nobody else could run the shop, or
+        NOT_FOUND / USER_NOT_FOUND when there never was such an account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMe(self, request, context):
+        """Streams everything the shop holds about the caller, asking one service after the other. What ends without a message that says
+        `complete` is not all of it. Fails with UNAVAILABLE / PEER_UNAVAILABLE when a service can't be asked, and with NOT_FOUND /
+        USER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUsers(self, request, context):
-        """Lists accounts, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """Lists accounts that aren't deleted, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """Returns one account. Fails with NOT_FOUND / USER_NOT_FOUND.
+        """Returns one account, or what is left of it: `state` then says that it is deleted. Fails with NOT_FOUND / USER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +239,16 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.UpdateMe,
                     request_deserializer=shop_dot_users_dot_v1_dot_users__pb2.UpdateMeRequest.FromString,
                     response_serializer=shop_dot_users_dot_v1_dot_users__pb2.UpdateMeResponse.SerializeToString,
+            ),
+            'DeleteMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMe,
+                    request_deserializer=shop_dot_users_dot_v1_dot_users__pb2.DeleteMeRequest.FromString,
+                    response_serializer=shop_dot_users_dot_v1_dot_users__pb2.DeleteMeResponse.SerializeToString,
+            ),
+            'ExportMe': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportMe,
+                    request_deserializer=shop_dot_users_dot_v1_dot_users__pb2.ExportMeRequest.FromString,
+                    response_serializer=shop_dot_users_dot_v1_dot_users__pb2.ExportMeResponse.SerializeToString,
             ),
             'ListUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsers,
@@ -400,6 +439,60 @@ class UsersService:
             '/shop.users.v1.UsersService/UpdateMe',
             shop_dot_users_dot_v1_dot_users__pb2.UpdateMeRequest.SerializeToString,
             shop_dot_users_dot_v1_dot_users__pb2.UpdateMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.users.v1.UsersService/DeleteMe',
+            shop_dot_users_dot_v1_dot_users__pb2.DeleteMeRequest.SerializeToString,
+            shop_dot_users_dot_v1_dot_users__pb2.DeleteMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.users.v1.UsersService/ExportMe',
+            shop_dot_users_dot_v1_dot_users__pb2.ExportMeRequest.SerializeToString,
+            shop_dot_users_dot_v1_dot_users__pb2.ExportMeResponse.FromString,
             options,
             channel_credentials,
             insecure,

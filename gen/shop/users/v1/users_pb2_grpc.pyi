@@ -55,10 +55,21 @@ class UsersServiceStub:
     """Changes the caller's name or preferences. Fails with INVALID_ARGUMENT / INVALID_FIELDS when the mask names another field,
     FAILED_PRECONDITION / USER_DEACTIVATED, or NOT_FOUND / USER_NOT_FOUND.
     """
+    DeleteMe: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteMeRequest, _users_pb2.DeleteMeResponse]
+    """Deletes the caller's account for good: who they were is forgotten at once, all sessions end, and the other services forget it as soon
+    as they hear of it. A parcel under way still needs its address, and loses it on arrival; invoices are kept as the law says.
+    Deleting twice changes nothing. Fails with FAILED_PRECONDITION / LAST_ADMINISTRATOR while nobody else could run the shop, or
+    NOT_FOUND / USER_NOT_FOUND when there never was such an account.
+    """
+    ExportMe: _grpc.UnaryStreamMultiCallable[_users_pb2.ExportMeRequest, _users_pb2.ExportMeResponse]
+    """Streams everything the shop holds about the caller, asking one service after the other. What ends without a message that says
+    `complete` is not all of it. Fails with UNAVAILABLE / PEER_UNAVAILABLE when a service can't be asked, and with NOT_FOUND /
+    USER_NOT_FOUND.
+    """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]
-    """Lists accounts, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    """Lists accounts that aren't deleted, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetUserRequest, _users_pb2.GetUserResponse]
-    """Returns one account. Fails with NOT_FOUND / USER_NOT_FOUND."""
+    """Returns one account, or what is left of it: `state` then says that it is deleted. Fails with NOT_FOUND / USER_NOT_FOUND."""
     DeactivateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeactivateUserRequest, _users_pb2.DeactivateUserResponse]
     """Bars an account from logging in and ends its sessions. Deactivating twice changes nothing. Fails with NOT_FOUND / USER_NOT_FOUND."""
     GetContact: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetContactRequest, _users_pb2.GetContactResponse]
@@ -93,10 +104,21 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Changes the caller's name or preferences. Fails with INVALID_ARGUMENT / INVALID_FIELDS when the mask names another field,
     FAILED_PRECONDITION / USER_DEACTIVATED, or NOT_FOUND / USER_NOT_FOUND.
     """
+    DeleteMe: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteMeRequest, _users_pb2.DeleteMeResponse]  # type: ignore[assignment]
+    """Deletes the caller's account for good: who they were is forgotten at once, all sessions end, and the other services forget it as soon
+    as they hear of it. A parcel under way still needs its address, and loses it on arrival; invoices are kept as the law says.
+    Deleting twice changes nothing. Fails with FAILED_PRECONDITION / LAST_ADMINISTRATOR while nobody else could run the shop, or
+    NOT_FOUND / USER_NOT_FOUND when there never was such an account.
+    """
+    ExportMe: _aio.UnaryStreamMultiCallable[_users_pb2.ExportMeRequest, _users_pb2.ExportMeResponse]  # type: ignore[assignment]
+    """Streams everything the shop holds about the caller, asking one service after the other. What ends without a message that says
+    `complete` is not all of it. Fails with UNAVAILABLE / PEER_UNAVAILABLE when a service can't be asked, and with NOT_FOUND /
+    USER_NOT_FOUND.
+    """
     ListUsers: _aio.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """Lists accounts, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+    """Lists accounts that aren't deleted, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
     GetUser: _aio.UnaryUnaryMultiCallable[_users_pb2.GetUserRequest, _users_pb2.GetUserResponse]  # type: ignore[assignment]
-    """Returns one account. Fails with NOT_FOUND / USER_NOT_FOUND."""
+    """Returns one account, or what is left of it: `state` then says that it is deleted. Fails with NOT_FOUND / USER_NOT_FOUND."""
     DeactivateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DeactivateUserRequest, _users_pb2.DeactivateUserResponse]  # type: ignore[assignment]
     """Bars an account from logging in and ends its sessions. Deactivating twice changes nothing. Fails with NOT_FOUND / USER_NOT_FOUND."""
     GetContact: _aio.UnaryUnaryMultiCallable[_users_pb2.GetContactRequest, _users_pb2.GetContactResponse]  # type: ignore[assignment]
@@ -166,12 +188,35 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DeleteMe(
+        self,
+        request: _users_pb2.DeleteMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.DeleteMeResponse, _abc.Awaitable[_users_pb2.DeleteMeResponse]]:
+        """Deletes the caller's account for good: who they were is forgotten at once, all sessions end, and the other services forget it as soon
+        as they hear of it. A parcel under way still needs its address, and loses it on arrival; invoices are kept as the law says.
+        Deleting twice changes nothing. Fails with FAILED_PRECONDITION / LAST_ADMINISTRATOR while nobody else could run the shop, or
+        NOT_FOUND / USER_NOT_FOUND when there never was such an account.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportMe(
+        self,
+        request: _users_pb2.ExportMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_users_pb2.ExportMeResponse], _abc.AsyncIterator[_users_pb2.ExportMeResponse]]:
+        """Streams everything the shop holds about the caller, asking one service after the other. What ends without a message that says
+        `complete` is not all of it. Fails with UNAVAILABLE / PEER_UNAVAILABLE when a service can't be asked, and with NOT_FOUND /
+        USER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
     def ListUsers(
         self,
         request: _users_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.ListUsersResponse, _abc.Awaitable[_users_pb2.ListUsersResponse]]:
-        """Lists accounts, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
+        """Lists accounts that aren't deleted, newest first. Fails with INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
 
     @_abc_1.abstractmethod
     def GetUser(
@@ -179,7 +224,7 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _users_pb2.GetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.GetUserResponse, _abc.Awaitable[_users_pb2.GetUserResponse]]:
-        """Returns one account. Fails with NOT_FOUND / USER_NOT_FOUND."""
+        """Returns one account, or what is left of it: `state` then says that it is deleted. Fails with NOT_FOUND / USER_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def DeactivateUser(
