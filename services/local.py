@@ -31,7 +31,7 @@ def prepare(state: Path) -> Prepared:
     """Make the signing key and the administrator's password, once; their files are readable by their owner only.
 
     Money is moved by the simulated provider, a program beside the services as the real one would be. Mails go into a
-    folder that mail readers open.
+    folder that mail readers open, unless `NOTIFICATIONS_MAIL_URL` names another place.
     """
     keys = state / "keys"
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,6 +39,7 @@ def prepare(state: Path) -> Prepared:
     with suppress(FileExistsError):
         create_signing_key(signing_key)
     write_jwks([SigningKey.load(signing_key)], jwks)
+    folder_url = mail_folder(state).as_uri().replace("file:", "maildir:", 1)
     (port,) = free_ports(1)
     ledger = state / "provider" / "ledger.db"
     ledger.parent.mkdir(mode=0o700, exist_ok=True)
@@ -51,7 +52,7 @@ def prepare(state: Path) -> Prepared:
                 "USERS_ADMIN_PASSWORD": _admin_password(state),
             },
             "payments": {"PAYMENTS_PROVIDER_URL": f"http://127.0.0.1:{port}"},
-            "notifications": {"NOTIFICATIONS_MAIL_URL": mail_folder(state).as_uri().replace("file:", "maildir:", 1)},
+            "notifications": {"NOTIFICATIONS_MAIL_URL": folder_url},
         },
         programs={
             "provider": ("services.payments.simulator", "--port", str(port), "--ledger", str(ledger)),
@@ -71,11 +72,12 @@ async def fill(state: Path, gateway_url: str) -> Sequence[tuple[str, str]]:
         async with asyncio.TaskGroup() as group:
             for product in PRODUCTS:
                 group.create_task(_offer(session, product))
-    return [("admin", f"{ADMIN_EMAIL} / {password}"), ("mails", str(mail_folder(state)))]
+    folder = mail_folder(state)
+    return [("admin", f"{ADMIN_EMAIL} / {password}"), *([("mails", str(folder))] if folder.exists() else [])]
 
 
 def mail_folder(state: Path) -> Path:
-    """Return the maildir of everybody's mails."""
+    """Return the maildir of everybody's mails, where they go nowhere else."""
     return state.resolve() / "mail"
 
 

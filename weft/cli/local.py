@@ -33,7 +33,7 @@ class Prepared:
     """What a project needs to run on this machine.
 
     Attributes:
-        env: service -> extra environment; under `""`, of every process.
+        env: service -> its environment, where the shell's doesn't say otherwise; under `""`, of every process.
         programs: name -> module and its arguments, run with `python -m` beside the services: what stands in for others.
     """
 

@@ -293,7 +293,7 @@ class Mesh:
         if self._options.registry_token is not None:
             common["WEFT_REGISTRY_TOKEN"] = self._options.registry_token
         prepared = self._prepared.env
-        return {**inherited, **common, **prepared.get("", {}), **prepared.get(name, {})}
+        return {**prepared.get("", {}), **prepared.get(name, {}), **inherited, **common}
 
     def _fresh_log(self, name: str) -> Path:
         log = self._state.logs / f"{name}.log"

@@ -19,12 +19,12 @@ from scripts.lib.bench.rest import call
 from scripts.lib.bench.rows import add_products
 from services.local import ADMIN_EMAIL
 
-__all__ = ["Market", "Product"]
+__all__ = ["DESTINATION", "Market", "Product"]
 
 PRODUCTS: Final = 100
 """So many that orders seldom wait for each other's stock: one product alone would measure its row's lock."""
 STOCK: Final = 1_000_000
-DESTINATION: Final = {
+DESTINATION: Final[Mapping[str, Any]] = {
     "recipient": "Anna Berg",
     "streetLines": ["Hauptstrasse 1"],
     "postalCode": "10115",

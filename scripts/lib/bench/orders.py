@@ -19,7 +19,7 @@ from typing import Any, Final
 from scripts.lib.bench.counts import Counts
 from scripts.lib.bench.gateway import UNLIMITED, of_database
 from scripts.lib.bench.load import SHOPPERS, Bought, wrk_orders
-from scripts.lib.bench.market import Market
+from scripts.lib.bench.market import DESTINATION, Market
 from scripts.lib.bench.mesh import mesh
 from scripts.lib.bench.node import install
 from scripts.lib.bench.node_shop import SERVICES, node_shop
@@ -27,6 +27,7 @@ from scripts.lib.bench.processes import ROOT, cpu_s, folder
 from scripts.lib.bench.rabbitmq import rabbitmq
 from scripts.lib.bench.rest import call
 from scripts.lib.bench.result import BenchFailed, Effort, Result, compared, interleaved
+from services.shipping.rates import rate
 from weft.cli.project import find_project
 from weft.data.postgres import EmbeddedPostgres
 
@@ -35,6 +36,7 @@ __all__ = ["orders"]
 REST_S: Final = 120.0
 """Longest time from the last answer until everything is done."""
 POLL_S: Final = 0.02
+NANOS: Final = 1_000_000_000
 NOT_MOVING: Final = {"SHIPPING_CARRIER_STEP_S": "86400"}
 """Parcels stay where they are booked: the other side has no carrier."""
 BASELINE: Final = (
@@ -57,9 +59,9 @@ NOTES: Final = (
     "p50 and p99 are of the answer, which both give when the order is certain; what follows it is in the throughput",
     (
         "ours besides: a key that makes a repeat safe, each step of the saga written down before and after it, orders "
-        "kept as a history of events with tables derived from it, events in the transaction that makes them true, "
-        "reservations that expire, services that prove to each other who they are, checked fields, a log line for each "
-        "call and 10 % of the traces; no TLS on either side"
+        "kept as a history of events with tables derived from it, taxes, an invoice for what was taken, "
+        "events in the transaction that makes them true, reservations that expire, services that prove to each other "
+        "who they are, checked fields, a log line for each call and 10 % of the traces; no TLS on either side"
     ),
     (
         "theirs does without: a crash between two steps leaves an order half done and a hold on its money, a crash "
@@ -226,7 +228,9 @@ def _ours_under_way(counts: Counts) -> int:
 def _check_same(market: Market, *sides: Side) -> None:
     """Raise BenchFailed unless all of *sides* confirm an order, at the same total: otherwise they can't be compared."""
     product, (user_id, token) = market.products[0], next(iter(market.tokens.items()))
-    expected = ("STATE_CONFIRMED", user_id, ("EUR", product.price_units, product.price_nanos))
+    sending = rate(DESTINATION["countryCode"], 1)
+    cost = product.price_units * NANOS + product.price_nanos + sending.units * NANOS + sending.nanos
+    expected = ("STATE_CONFIRMED", user_id, ("EUR", *divmod(cost, NANOS)))
     for side in sides:
         order = call("POST", side.url, "/v1/orders", market.order(product), token=token, key="bench-same")["order"]
         if (found := (order["state"], order["userId"], _money(order["total"]))) != expected:

@@ -20,6 +20,7 @@ from scripts.lib.chaos.brokers import running_broker
 from scripts.lib.chaos.mesh import ChaosFailed, log_ends, running_mesh, services
 from scripts.lib.chaos.parts import parts
 from scripts.lib.chaos.patched import run_patched
+from scripts.lib.chaos.post import running_post
 from scripts.lib.chaos.progress import Progress
 from scripts.lib.chaos.report import breaches, document, table, told
 from scripts.lib.chaos.run import Plan, perform
@@ -71,9 +72,10 @@ def _run(plan: Plan, options: argparse.Namespace, files: Path) -> int:
     try:
         with (
             running_broker(plan.broker, files) as broker,
-            running_mesh(files, replicas=options.replicas, env=broker.env) as mesh,
+            running_post(files) as post,
+            running_mesh(files, replicas=options.replicas, env={**broker.env, **post.env}) as mesh,
         ):
-            run = asyncio.run(perform(plan, mesh, broker, progress))
+            run = asyncio.run(perform(plan, mesh, broker, post, progress))
     except Exception:
         print(log_ends(state), file=sys.stderr)
         raise
@@ -117,7 +119,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/chaos",
         description="Have shoppers buy while everything is killed and paused, heal it, and hold every promise of the "
-        "shop against what the databases, the broker, the payment provider and the shoppers say.",
+        "shop against what the databases, the broker, the payment provider, the mail server and the shoppers say.",
         epilog="exit code: 0 everything held, 1 something did not (with its evidence), 2 the run can't be judged\n\n"
         "examples:\n  scripts/chaos\n  scripts/chaos --seed 7 --seconds 120 --broker rabbitmq --json build/chaos.json\n"
         "  scripts/chaos --seed 7 --dry-run\n  scripts/chaos --patch tests/chaos/lease-ignored.patch",

@@ -7,6 +7,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from scripts.lib.chaos.records import (
+    Invoice,
+    Mail,
+    Notice,
+    Notification,
+    Person,
+    Quote,
+    Refund,
+    Reports,
+    Tax,
+)
+
 __all__ = [
     "LIVE",
     "Answer",
@@ -66,11 +78,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An order somebody asked for, under one idempotency key, however often. *lines* is SKU -> units."""
+    """An order somebody asked for, under one idempotency key, however often.
+
+    Attributes:
+        lines: SKU -> units.
+        is_from_cart: whether it was a check-out of what is in the cart.
+        total: what the shopper saw that the cart costs, in nanos.
+    """
 
     user_id: str
     payment_method: str
     lines: Mapping[str, int]
+    is_from_cart: bool = False
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +98,11 @@ class Order:
     """A row of orders.
 
     Attributes:
-        total: in nanos of the currency.
+        total: in nanos of the currency, as all amounts here.
+        shipping: the part of the total that is for sending it.
         lines: SKU -> units.
+        goods: SKU -> what all units of it cost.
+        taxes: contained in the total.
         was_confirmed: whether it ever was certain, whatever became of it.
         history: types of the events it is made of, in order.
     """
@@ -90,6 +113,9 @@ class Order:
     cancel_reason: str
     total: int
     lines: Mapping[str, int]
+    shipping: int = 0
+    goods: Mapping[str, int] = field(default_factory=dict)
+    taxes: tuple[Tax, ...] = ()
     was_confirmed: bool = False
     history: tuple[str, ...] = ()
 
@@ -147,12 +173,13 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockLevel:
-    """A row of stock."""
+    """A row of stock. *threshold* is how many on hand are few."""
 
     sku: str
     on_hand: int
     reserved: int
     sold: int
+    threshold: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +214,7 @@ class Shipment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxEvent:
-    """A row of an outbox."""
+    """A row of an outbox. *user_id* and *reason* are of the message, where it has them."""
 
     source: str
     sequence: int
@@ -196,6 +223,8 @@ class OutboxEvent:
     subject: str
     time: datetime
     is_published: bool
+    user_id: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +264,14 @@ class Evidence:
         undoable: definition of a saga -> its steps that have something to undo.
         lease_s: the shortest time for which a replica holds a saga.
         scarce: SKUs of which shoppers want more than there are.
+        people: by their ids.
+        reports: what analytics had derived when all was quiet.
+        rebuilt: the same after it was told to derive it anew.
+        shown: SKU -> every word that the catalog had for how much there is of it, asked several times.
+        added: user and SKU -> units that were put into their cart.
+        removed: user and SKU of what was, perhaps, taken out of a cart.
+        carts: user and SKU -> units that are in their cart.
+        quotes: what shoppers were told that their carts would cost.
     """
 
     answers: tuple[Answer, ...] = ()
@@ -260,3 +297,16 @@ class Evidence:
     began: datetime = EPOCH
     on_broker: tuple[BrokerEvent, ...] | None = None
     dead_letters: tuple[DeadLetter, ...] = ()
+    people: Mapping[str, Person] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    notifications: tuple[Notification, ...] = ()
+    mails: tuple[Mail, ...] = ()
+    invoices: tuple[Invoice, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    reports: Reports = field(default_factory=Reports)
+    rebuilt: Reports = field(default_factory=Reports)
+    shown: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    added: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    removed: frozenset[tuple[str, str]] = frozenset()
+    carts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    quotes: tuple[Quote, ...] = ()

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 import psutil
 
 from scripts.lib.chaos.mesh import Mesh, services
-from scripts.lib.chaos.provider import Provider
 from scripts.lib.chaos.schedule import Act, Fault
 from weft.cli.commands import CommandFailed
 from weft.cli.state import ProcessRecord
 
-__all__ = ["Breaker", "Happened"]
+__all__ = ["Breaker", "Happened", "Outsider"]
 
 TROUBLE: Final = {
     Act.DELAY: {"delay_s": 2.0},
@@ -43,10 +42,24 @@ class Happened:
         return f"{self.fault}: {self.outcome}"
 
 
+class Outsider(Protocol):
+    """Somebody outside the mesh, who can be told to make trouble."""
+
+    def find(self) -> ProcessRecord | None:
+        """Return their process, if it runs at this moment."""
+
+    async def misbehave(self, faults: Mapping[str, float]) -> None:
+        """Make trouble from now on; what `TROUBLE` has no word of is as it should be."""
+
+    async def behave(self) -> None:
+        """Make no trouble any more. Raises nothing."""
+
+
 class Breaker:
     """Breaks the parts of *mesh* on time.
 
     Args:
+        outside: those who can be told to misbehave, by name.
         find: Returns the living process of a name, if there is one at that moment.
         on_event: Gets each fault once it is known what became of it.
     """
@@ -54,14 +67,14 @@ class Breaker:
     def __init__(
         self,
         mesh: Mesh,
-        provider: Provider,
+        outside: Mapping[str, Outsider],
         *,
         find: Callable[[str], ProcessRecord | None],
         on_event: Callable[[Happened], None],
     ) -> None:
         self.happened: list[Happened] = []
         self._mesh = mesh
-        self._provider = provider
+        self._outside = outside
         self._find = find
         self._on_event = on_event
         self._paused: dict[int, psutil.Process] = {}
@@ -79,11 +92,11 @@ class Breaker:
     async def heal(self) -> None:
         """Undo all that can be undone at once, and wait for restarts that are under way."""
         self.resume()
-        await self._provider.behave()
+        await self._behave()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=RESTARTS_S)
         self.resume()  # a pause that was just beginning
-        await self._provider.behave()
+        await self._behave()
 
     def resume(self) -> None:
         """Let every paused process go on. Safe at any time, also when the run is broken off."""
@@ -133,7 +146,12 @@ class Breaker:
         )
 
     async def _trouble(self, fault: Fault) -> str:
-        await self._provider.misbehave(TROUBLE[fault.act])
+        outsider = self._outside[fault.target]
+        await outsider.misbehave(TROUBLE[fault.act])
         await asyncio.sleep(fault.length_s)
-        await self._provider.behave()
+        await outsider.behave()
         return "done"
+
+    async def _behave(self) -> None:
+        for outsider in self._outside.values():
+            await outsider.behave()

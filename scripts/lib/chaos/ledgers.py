@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import aiohttp
 import psycopg2
 
+from scripts.lib.chaos import follow_ups
 from scripts.lib.chaos.brokers import Broker
 from scripts.lib.chaos.databases import Databases
 from scripts.lib.chaos.evidence import (
@@ -30,16 +32,16 @@ from scripts.lib.chaos.evidence import (
     StockChange,
     StockLevel,
 )
+from scripts.lib.chaos.follow_ups import CENT, NANOS
 from scripts.lib.chaos.mesh import ROOT, ChaosFailed, Mesh
+from scripts.lib.chaos.post import Post
 from scripts.lib.chaos.provider import Provider
-from scripts.lib.chaos.shoppers import Told
+from scripts.lib.chaos.records import Reports
+from scripts.lib.chaos.told import Shelf, Told
 from weft.contract import load_image, read_contract
 
 __all__ = ["Books"]
 
-CENT: Final = 10_000_000
-"""In nanos. The shop sells in euros; payments and the provider count in cents."""
-NANOS: Final = 1_000_000_000
 LEASE_S: Final = 1.5
 """A replica holds a saga for the longest time of its step and that much more."""
 UNDOABLE: Final = {"place_order": frozenset({"reserve_stock", "authorize_payment"})}
@@ -53,15 +55,22 @@ UNDER_WAY: Final = {
     ),
     "reservations": ("inventory", "SELECT count(*) FROM reservations WHERE state = 'reserved'"),
     "parcels on their way": ("shipping", "SELECT count(*) FROM shipments WHERE state IN ('created', 'in_transit')"),
+    "notices": ("notifications", "SELECT count(*) FROM notices WHERE due_time IS NOT NULL"),
+    "mails": ("notifications", "SELECT count(*) FROM notifications WHERE state = 'pending'"),
 }
 """What there is less and less of while a run comes to rest: whose, and how many."""
+LEVELS: Final = "SELECT sku, on_hand, reserved, sold, low_stock_threshold AS threshold FROM stock"
+OUTBOX: Final = (
+    "SELECT sequence, event_id, type, source, subject, time, publish_time, data FROM outbox ORDER BY sequence"
+)
 
 
 class Books:
     """What there is to read after a run, and to look at while it comes to rest."""
 
-    def __init__(self, mesh: Mesh, provider: Provider, broker: Broker) -> None:
+    def __init__(self, mesh: Mesh, provider: Provider, broker: Broker, post: Post) -> None:
         self._mesh = mesh
+        self._post = post
         self._databases = Databases(mesh.record.database_urls)
         self._provider = provider
         self._broker = broker
@@ -80,21 +89,32 @@ class Books:
             sagas = await asyncio.to_thread(lambda: list(self._sagas()))
         return {each.saga_id: each.failure for each in sagas if each.status == "STUCK"}
 
-    async def evidence(self, told: Told, stocked: Mapping[str, int], scarce: frozenset[str]) -> Evidence:
-        """Read everything there is."""
+    async def rebuilt(self) -> tuple[Reports, Reports]:
+        """Have the reports derived anew; return what they said before and what they say now."""
+        with _explained():
+            before = await asyncio.to_thread(follow_ups.reports, self._databases)
+            await self._mesh.weft("rebuild", "analytics")
+            return before, await asyncio.to_thread(follow_ups.reports, self._databases)
+
+    async def evidence(
+        self, told: Told, stocked: Mapping[str, int], shelf: Shelf, shown: Mapping[str, frozenset[str]]
+    ) -> Evidence:
+        """Read everything there is; *shown* is what the catalog says of it."""
+        reports, rebuilt = await self.rebuilt()
         on_broker, dead_letters = (
             await self._broker.events(self._mesh),
             await self._broker.dead_letters(self._mesh, subscriptions()),
         )
         with _explained():
             accounts = await self._provider.ledger()
-            return await asyncio.to_thread(self._evidence, told, stocked, scarce, on_broker, dead_letters, accounts)
+            evidence = await asyncio.to_thread(self._evidence, told, stocked, shelf, on_broker, dead_letters, accounts)
+        return replace(evidence, reports=reports, rebuilt=rebuilt, shown=shown)
 
     def _evidence(
         self,
         told: Told,
         stocked: Mapping[str, int],
-        scarce: frozenset[str],
+        shelf: Shelf,
         on_broker: tuple[BrokerEvent, ...],
         dead_letters: tuple[DeadLetter, ...],
         accounts: Mapping[str, Mapping[str, Any]],
@@ -104,7 +124,7 @@ class Books:
             requests=told.requests,
             cancels=frozenset(told.cancels),
             stocked=stocked,
-            scarce=scarce,
+            scarce=frozenset(shelf.scarce),
             orders=tuple(self._orders()),
             sagas=tuple(self._sagas()),
             saga_log=tuple(self._saga_log()),
@@ -123,6 +143,16 @@ class Books:
             on_broker=on_broker,
             dead_letters=dead_letters,
             began=told.began,
+            people=follow_ups.people(self._databases),
+            notices=tuple(follow_ups.notices(self._databases)),
+            notifications=tuple(follow_ups.notifications(self._databases)),
+            mails=self._post.mails(),
+            invoices=tuple(follow_ups.invoices(self._databases)),
+            refunds=tuple(follow_ups.refunds(self._databases)),
+            added=dict(told.added),
+            removed=frozenset(told.removed),
+            carts=follow_ups.carts(self._databases, shelf.skus()),
+            quotes=tuple(told.quotes),
         )
 
     def _under_way(self) -> dict[str, int]:
@@ -140,8 +170,11 @@ class Books:
 
     def _orders(self) -> Iterator[Order]:
         lines: dict[str, dict[str, int]] = defaultdict(dict)
-        for row in self._databases.rows("orders", "SELECT order_id, sku, quantity FROM order_lines"):
-            lines[str(row["order_id"])][row["sku"]] = row["quantity"]
+        goods: dict[str, dict[str, int]] = defaultdict(dict)
+        for row in self._databases.rows("orders", "SELECT * FROM order_lines"):
+            order_id, price = str(row["order_id"]), row["price_units"] * NANOS + row["price_nanos"]
+            lines[order_id][row["sku"]] = row["quantity"]
+            goods[order_id][row["sku"]] = row["quantity"] * price
         history: dict[str, list[str]] = defaultdict(list)
         for row in self._databases.rows("orders", "SELECT order_id, type FROM order_events ORDER BY order_id, version"):
             history[str(row["order_id"])].append(row["type"])
@@ -154,6 +187,9 @@ class Books:
                 cancel_reason=row["cancel_reason"],
                 total=row["total_units"] * NANOS + row["total_nanos"],
                 lines=lines[order_id],
+                shipping=row["shipping_units"] * NANOS + row["shipping_nanos"],
+                goods=goods[order_id],
+                taxes=follow_ups.taxes(row["taxes"]),
                 was_confirmed=row["confirm_time"] is not None,
                 history=tuple(history[order_id]),
             )
@@ -188,7 +224,7 @@ class Books:
             )
 
     def _levels(self) -> Iterator[StockLevel]:
-        for row in self._databases.rows("inventory", "SELECT sku, on_hand, reserved, sold FROM stock"):
+        for row in self._databases.rows("inventory", LEVELS):
             yield StockLevel(**row)
 
     def _changes(self) -> Iterator[StockChange]:
@@ -215,8 +251,7 @@ class Books:
 
     def _outbox(self) -> Iterator[OutboxEvent]:
         for service in self._databases.services:
-            query = "SELECT sequence, event_id, type, source, subject, time, publish_time FROM outbox ORDER BY sequence"
-            for row in self._databases.rows(service, query):
+            for row in self._databases.rows(service, OUTBOX):
                 yield OutboxEvent(
                     source=row["source"],
                     sequence=row["sequence"],
@@ -225,6 +260,7 @@ class Books:
                     subject=row["subject"],
                     time=row["time"],
                     is_published=row["publish_time"] is not None,
+                    **follow_ups.about(row["type"], bytes(row["data"])),
                 )
 
     def _inbox(self) -> dict[str, dict[str, datetime]]:

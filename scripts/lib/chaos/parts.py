@@ -8,10 +8,12 @@ from typing import Final
 from scripts.lib.chaos.provider import PROVIDER
 from scripts.lib.chaos.schedule import Kind, Part
 
-__all__ = ["BROKER", "parts"]
+__all__ = ["BROKER", "POST", "parts"]
 
 BROKER: Final = "broker"
 """Whichever it is; the schedule is the same for both."""
+POST: Final = "post"
+"""The mail server."""
 WEIGHTS: Final = {"orders": 4, "inventory": 2, "payments": 2, "shipping": 2, BROKER: 2, "postgres": 2}
 """More where an order lives; 1 for the rest."""
 
@@ -26,5 +28,6 @@ def parts(services: Iterable[str], replicas: int) -> tuple[Part, ...]:
         found.append(Part(name=service, kind=Kind.SERVICE))
     for name in ("control", "envoy", "registry", BROKER, "postgres"):
         found.append(Part(name=name, kind=Kind.SUPPORT, weight=WEIGHTS.get(name, 1)))
-    found.append(Part(name=PROVIDER, kind=Kind.PROVIDER, weight=2))
+    found.append(Part(name=PROVIDER, kind=Kind.OUTSIDE, weight=2))
+    found.append(Part(name=POST, kind=Kind.OUTSIDE, weight=2))
     return tuple(found)

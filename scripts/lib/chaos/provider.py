@@ -9,6 +9,7 @@ from typing import Any, Final
 import aiohttp
 
 from scripts.lib.chaos.mesh import ChaosFailed, Mesh
+from weft.cli.state import ProcessRecord
 
 __all__ = ["PROVIDER", "Provider"]
 
@@ -20,7 +21,8 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 class Provider:
     """Speaks to the provider's own side entrances, which no service uses."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, mesh: Mesh, session: aiohttp.ClientSession, url: str) -> None:
+        self._mesh = mesh
         self._session = session
         self._url = url
 
@@ -32,7 +34,11 @@ class Provider:
         if process is None:
             raise ChaosFailed("the mesh runs no payment provider")
         command = process.cmdline()
-        return cls(session, f"http://127.0.0.1:{command[command.index('--port') + 1]}")
+        return cls(mesh, session, f"http://127.0.0.1:{command[command.index('--port') + 1]}")
+
+    def find(self) -> ProcessRecord | None:
+        """Return its process, if it runs at this moment."""
+        return self._mesh.find(PROVIDER)
 
     async def misbehave(self, faults: Mapping[str, float]) -> None:
         """Make trouble from now on. Raises `aiohttp.ClientError` or TimeoutError while it is away."""

@@ -3,84 +3,34 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psutil
-
+from scripts.lib.chaos.kept import Kept
 from scripts.lib.chaos.mesh import ChaosFailed
-from weft.cli.probes import free_ports, is_free
-from weft.cli.processes import tethered
+from scripts.lib.chaos.parts import BROKER
+from weft.cli.probes import free_ports
 from weft.cli.state import ProcessRecord
 
 __all__ = ["RabbitServer", "running_rabbitmq"]
 
 SERVER: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 READY_S: Final = 90.0
-STOP_S: Final = 20.0
-AGAIN_S: Final = 0.3
 
 
 class RabbitServer:
-    """Starts the server, and starts it again whenever it ends. Use `running_rabbitmq`."""
+    """The server, which comes back when it ends."""
 
-    def __init__(self, folder: Path, port: int, env: Mapping[str, str]) -> None:
-        self.port = port
+    def __init__(self, kept: Kept, port: int) -> None:
+        self._kept = kept
         self.url = f"amqp://guest:guest@127.0.0.1:{port}/"
-        self.log = folder / "rabbitmq.log"
-        self._env = dict(env)
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._keeper = threading.Thread(target=self._keep, name="rabbitmq", daemon=True)
-
-    def start(self) -> None:
-        """Return when it accepts connections. Raises ChaosFailed."""
-        self._keeper.start()
-        deadline_s = time.monotonic() + READY_S
-        while is_free(self.port):
-            if time.monotonic() > deadline_s:
-                raise ChaosFailed("RabbitMQ did not come up", self.log)
-            time.sleep(0.2)
-
-    def stop(self) -> None:
-        self._stopping.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
-        self._end_group()
-        self._keeper.join(STOP_S)
 
     def find(self) -> ProcessRecord | None:
-        process = self._process
-        with suppress(psutil.NoSuchProcess):
-            if process is not None and process.poll() is None:
-                return ProcessRecord.of("broker", process.pid, stop_signal=signal.SIGTERM)
-        return None
-
-    def _keep(self) -> None:
-        """Live as long as the server: it is killed when the thread that started it ends."""
-        while not self._stopping.is_set():
-            with self.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    tethered((str(SERVER),)), env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True,
-                )  # fmt: skip
-            self._process.wait()
-            self._end_group()
-            self._stopping.wait(AGAIN_S)
-
-    def _end_group(self) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        """Return its process, if it runs at this moment."""
+        return self._kept.find()
 
 
 @contextmanager
@@ -111,10 +61,10 @@ def running_rabbitmq(files: Path) -> Iterator[RabbitServer]:
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
     }
-    server = RabbitServer(folder, port, env)
+    kept = Kept(BROKER, (str(SERVER),), env=env, port=port, log=folder / "rabbitmq.log")
     try:
-        server.start()
-        yield server
+        kept.start(ready_s=READY_S)
+        yield RabbitServer(kept, port)
     finally:
-        server.stop()
+        kept.stop()
         subprocess.run(["epmd", "-port", str(epmd_port), "-kill"], env=env, capture_output=True, check=False)

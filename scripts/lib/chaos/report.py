@@ -20,7 +20,9 @@ SHOWN: Final = 3
 """Cases of one promise that are shown; all of them are counted, and written with `--json`."""
 
 
-AMOUNTS: Final = frozenset({"total", "amount", "held", "captured", "refunded"})
+AMOUNTS: Final = frozenset({"total", "amount", "held", "captured", "refunded", "shipping", "sums"})
+UNSAID: Final = frozenset({"order_id", "user_id", "goods", "taxes"})
+"""Of rows: what is said already, or too long to be read. A breach about taxes says them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +73,18 @@ def told(run: Run, verdict: Verdict) -> str:
         if not run.left
         else f"quiet    never: {_listed(run.left)}",
     ]
+    lines.append(f"mails    {_mails(run.evidence)}")
     if run.resumed:
         reasons = Counter(run.resumed.values())
         lines.append(f"stuck    {_listed(reasons)}: resumed once, as a person would")
     return "\n".join(lines)
+
+
+def _mails(evidence: Evidence) -> str:
+    """Return how many mails came, and how many came again: that is what SMTP's at least once is."""
+    copies = Counter(mail.message_id for mail in evidence.mails)
+    again = sum(count > 1 for count in copies.values())
+    return f"{len(copies)} taken, {again} of them more than once, by their Message-ID"
 
 
 def breaches(run: Run, verdict: Verdict) -> str:
@@ -98,7 +108,8 @@ def history(evidence: Evidence, order_id: str) -> Sequence[str]:
         return ()
     sagas = {each.saga_id for each in evidence.sagas if each.order_id == order_id}
     owners = (evidence.orders, evidence.sagas, evidence.payments, evidence.charges, evidence.reservations)
-    rows: Iterable[_OfOrder] = chain(*owners, evidence.changes, evidence.shipments)
+    followers = (evidence.changes, evidence.shipments, evidence.invoices, evidence.refunds)
+    rows: Iterable[_OfOrder] = chain(*owners, *followers)
     known = [_row(each) for each in rows if each.order_id == order_id]
     events = [each for each in evidence.outbox if each.subject == order_id]
     happened = [
@@ -120,7 +131,7 @@ def history(evidence: Evidence, order_id: str) -> Sequence[str]:
 
 
 def _row(row: Any) -> str:
-    facts = {name: value for name, value in asdict(row).items() if value and name not in {"order_id", "user_id"}}
+    facts = {name: value for name, value in asdict(row).items() if value and name not in UNSAID}
     amounts = {name: money(value) for name, value in facts.items() if name in AMOUNTS}
     return f"{type(row).__name__} {' '.join(f'{name}={value}' for name, value in (facts | amounts).items())}"
 

@@ -13,17 +13,19 @@ from typing import Final
 import aiohttp
 
 from scripts.lib.chaos.brokers import Broker
-from scripts.lib.chaos.faults import Breaker, Happened
+from scripts.lib.chaos.faults import Breaker, Happened, Outsider
 from scripts.lib.chaos.ledgers import Books
 from scripts.lib.chaos.mesh import ChaosFailed, Mesh
-from scripts.lib.chaos.parts import BROKER
+from scripts.lib.chaos.parts import BROKER, POST
+from scripts.lib.chaos.post import Post
 from scripts.lib.chaos.progress import Progress
-from scripts.lib.chaos.provider import Provider
+from scripts.lib.chaos.provider import PROVIDER, Provider
 from scripts.lib.chaos.quiet import until_quiet
 from scripts.lib.chaos.report import Run
 from scripts.lib.chaos.schedule import Fault
-from scripts.lib.chaos.shelves import administrator, fill
-from scripts.lib.chaos.shoppers import Shelf, Shopper, Told, register
+from scripts.lib.chaos.shelves import administrator, fill, shown
+from scripts.lib.chaos.shoppers import Shopper, register
+from scripts.lib.chaos.told import Shelf, Told
 from weft.cli.state import ProcessRecord
 
 __all__ = ["Plan", "perform"]
@@ -46,19 +48,20 @@ class Plan:
     shoppers: int
 
 
-async def perform(plan: Plan, mesh: Mesh, broker: Broker, progress: Progress) -> Run:
+async def perform(plan: Plan, mesh: Mesh, broker: Broker, post: Post, progress: Progress) -> Run:
     """Run *plan* on *mesh*. Raises ChaosFailed when it can't be judged."""
     started = datetime.now(UTC)
     async with aiohttp.ClientSession(mesh.record.gateway_url, connector=aiohttp.TCPConnector(limit=0)) as session:
         provider = Provider.of(mesh, session)
-        shelf, stocked = await fill(await administrator(session, mesh))
+        admin = await administrator(session, mesh)
+        shelf, stocked = await fill(admin)
         told = Told()
         people = [await _shopper(number, plan, session, shelf, told) for number in range(plan.shoppers)]
         progress.say(f"{len(people)} shoppers, {len(plan.faults)} faults in {plan.seconds:g} s, seed {plan.seed}")
-        happened = await _storm(plan, mesh, broker, provider, people, progress)
+        happened = await _storm(plan, mesh, broker, {PROVIDER: provider, POST: post}, people, progress)
         progress.say("healed; waiting for quiet")
         healed_s = time.monotonic()
-        books = Books(mesh, provider, broker)
+        books = Books(mesh, provider, broker, post)
         await _until_answered(people)
         left = await until_quiet(books.under_way, limit_s=QUIET_S, on_look=progress.waiting)
         resumed = await _resume_stuck(books, mesh)
@@ -69,7 +72,7 @@ async def perform(plan: Plan, mesh: Mesh, broker: Broker, progress: Progress) ->
         await asyncio.gather(*(person.repeat_everything() for person in people))
         await asyncio.gather(*(person.leave() for person in people))
         left = left or await until_quiet(books.under_way, limit_s=QUIET_S, on_look=progress.waiting)
-        evidence = await books.evidence(told, stocked, frozenset(shelf.scarce))
+        evidence = await books.evidence(told, stocked, shelf, await shown(admin))
     return Run(
         seed=plan.seed,
         seconds=plan.seconds,
@@ -85,14 +88,21 @@ async def perform(plan: Plan, mesh: Mesh, broker: Broker, progress: Progress) ->
 
 
 async def _storm(
-    plan: Plan, mesh: Mesh, broker: Broker, provider: Provider, people: Sequence[Shopper], progress: Progress
+    plan: Plan,
+    mesh: Mesh,
+    broker: Broker,
+    outside: Mapping[str, Outsider],
+    people: Sequence[Shopper],
+    progress: Progress,
 ) -> Sequence[Happened]:
     """Have *people* shop while things break, for as long as planned; return when all is whole again."""
 
     def find(name: str) -> ProcessRecord | None:
-        return broker.find(mesh) if name == BROKER else mesh.find(name)
+        if name == BROKER:
+            return broker.find(mesh)
+        return outside[name].find() if name in outside else mesh.find(name)
 
-    breaker = Breaker(mesh, provider, find=find, on_event=progress.happened)
+    breaker = Breaker(mesh, outside, find=find, on_event=progress.happened)
     over = asyncio.Event()
     try:
         visits = [asyncio.create_task(person.shop(over)) for person in people]

@@ -21,7 +21,7 @@ LONG_PAUSE_S: Final = (6.0, 14.0)
 LONG_PAUSES: Final = 0.4
 """Share of long ones among a replica's pauses."""
 TROUBLE_S: Final = (1.0, 5.0)
-"""Of the provider."""
+"""Of those outside."""
 
 
 class Act(StrEnum):
@@ -34,11 +34,11 @@ class Act(StrEnum):
     RESTART = "restart"
     """As for a deploy: a service is replaced replica by replica, another process asked to end."""
     DELAY = "delay answers of"
-    """The provider answers late."""
+    """It answers late."""
     REFUSE = "refuse calls of"
-    """The provider answers that it can't."""
+    """It answers that it can't."""
     LOSE = "lose answers of"
-    """The provider does what it is asked, and its answer is lost."""
+    """It does what it is asked, and its answer is lost."""
 
 
 class Kind(StrEnum):
@@ -49,15 +49,15 @@ class Kind(StrEnum):
     """All replicas of one service, for a rolling restart."""
     SUPPORT = "support"
     """A process there is one of: the gateway, the broker, the database."""
-    PROVIDER = "provider"
-    """Whoever moves the money; it can be told to misbehave."""
+    OUTSIDE = "outside"
+    """Whoever moves the money, or takes the mails; it can be told to misbehave."""
 
 
 ACTS: Final = {
     Kind.REPLICA: (Act.KILL, Act.PAUSE),
     Kind.SERVICE: (Act.RESTART,),
     Kind.SUPPORT: (Act.KILL, Act.PAUSE, Act.RESTART),
-    Kind.PROVIDER: (Act.KILL, Act.PAUSE, Act.DELAY, Act.REFUSE, Act.LOSE),
+    Kind.OUTSIDE: (Act.KILL, Act.PAUSE, Act.DELAY, Act.REFUSE, Act.LOSE),
 }
 
 

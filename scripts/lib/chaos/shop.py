@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import aiohttp
 
-__all__ = ["NO_ANSWER", "Reply", "Shop"]
+__all__ = ["CART_CHANGED", "NO_ANSWER", "Reply", "Shop"]
 
 NO_ANSWER: Final = 0
 CANCELLED_ON_ITS_WAY: Final = 499
 AGAIN: Final = frozenset({NO_ANSWER, CANCELLED_ON_ITS_WAY, 401, 408, 409, 429})
 """Statuses below 500 that leave open what happened: who, how often and at the same time as whom decided them."""
+CART_CHANGED: Final = "CART_CHANGED"
 TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -50,7 +51,9 @@ class Reply:
 
     @property
     def order(self) -> Mapping[str, Any]:
-        """The order of the answer, or its id alone where a refusal names it."""
+        """The order of the answer, or its id alone where a refusal names it as its own."""
+        if self.reason == CART_CHANGED:  # names the order that is buying the cart at the moment
+            return {}
         if self.is_ok:
             order: Mapping[str, Any] = self.body.get("order", {})
             return order

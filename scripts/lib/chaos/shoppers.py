@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
 import aiohttp
 
-from scripts.lib.chaos.evidence import Answer, Request
+from scripts.lib.chaos.cart import Cart
+from scripts.lib.chaos.evidence import Request
+from scripts.lib.chaos.follow_ups import in_nanos
 from scripts.lib.chaos.mesh import ChaosFailed
 from scripts.lib.chaos.shop import NO_ANSWER, Reply, Shop
+from scripts.lib.chaos.told import Shelf, Told
 
-__all__ = ["Shelf", "Shopper", "Told", "register"]
+__all__ = ["Shopper", "register"]
 
 METHODS: Final = {
     "pm_test_accepted": 30,
@@ -38,53 +38,19 @@ DESTINATION: Final = {
     "streetLines": ["Hauptstrasse 1"],
     "postalCode": "10115",
     "city": "Berlin",
-    "countryCode": "DE",
 }
+COUNTRIES: Final = ("DE", "DE", "AT", "FI", "CH")
+"""Where to: as they tax and as the carrier charges, they differ."""
+BY_CART: Final = 0.4
+"""Share of visits that end at the cart's check-out; the others place an order outright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
-    """What can be bought: SKU -> id of the product."""
+class Ask:
+    """What a request for an order sends, each time it is sent."""
 
-    plenty: Mapping[str, str]
-    scarce: Mapping[str, str]
-
-    def product_ids(self) -> dict[str, str]:
-        return {**self.plenty, **self.scarce}
-
-
-@dataclass(slots=True)
-class Told:
-    """What all shoppers asked for and were told.
-
-    Attributes:
-        began: when their clock was at 0.
-        statuses: of all answers, by call; `NO_ANSWER` among them.
-        open: keys without a definite answer, and what to send again.
-    """
-
-    began: datetime = field(default_factory=lambda: datetime.now(UTC))
-    began_s: float = field(default_factory=time.monotonic)
-    answers: list[Answer] = field(default_factory=list)
-    requests: dict[str, Request] = field(default_factory=dict)
-    cancels: set[str] = field(default_factory=set)
-    statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
-    streams: int = 0
-
-    def now_s(self) -> float:
-        return round(time.monotonic() - self.began_s, 3)
-
-    def tell(self, call: str, user_id: str, order: Mapping[str, Any], asked_s: float, **facts: Any) -> None:
-        """Write down an answer that says something of an order; *facts* are further fields of `Answer`."""
-        state = str(order.get("state", "")).removeprefix("STATE_")
-        if state == "CANCELLED":
-            facts.setdefault("reason", str(order.get("cancelReason", "")))
-        order_id = str(order.get("orderId", ""))
-        self.answers.append(
-            Answer(
-                asked_s=asked_s, at_s=self.now_s(), call=call, user_id=user_id, order_id=order_id, state=state, **facts
-            )
-        )
+    path: str
+    body: Mapping[str, Any]
 
 
 class Shopper:
@@ -98,15 +64,16 @@ class Shopper:
         self._told = told
         self._chance = chance
         self._count = 0
-        self._bodies: dict[str, Mapping[str, Any]] = {}
+        self._asks: dict[str, Ask] = {}
         self._refused: set[str] = set()
-        self._open_orders: dict[str, Mapping[str, Any]] = {}
+        self._open_orders: set[str] = set()
         self._open_cancels: dict[str, str] = {}
         self._watches: set[asyncio.Task[None]] = set()
+        self._cart = Cart(user_id, name, shop, shelf, told, patience_s=PATIENCE_S)
 
     @property
     def has_open_questions(self) -> bool:
-        return bool(self._open_orders or self._open_cancels)
+        return bool(self._open_orders or self._open_cancels or self._cart.has_open_questions)
 
     async def shop(self, until: asyncio.Event) -> None:
         """Go on buying until *until* is set."""
@@ -121,33 +88,43 @@ class Shopper:
 
     async def settle(self) -> None:
         """Ask again, once for each, whatever has had no definite answer."""
-        for key, body in list(self._open_orders.items()):
-            await self._place(key, body, PATIENCE_S)
+        await self._cart.settle()
+        for key in sorted(self._open_orders):
+            await self._place(key, PATIENCE_S)
         for key, order_id in list(self._open_cancels.items()):
             await self._cancel(key, order_id)
 
     async def repeat_everything(self) -> None:
         """Send every request a last time whose order was certain: each has had its answer, and gets it again."""
-        for key, body in self._bodies.items():
+        for key in self._asks:
             if key not in self._refused:
-                await self._place(key, body, PATIENCE_S)
+                await self._place(key, PATIENCE_S)
 
     async def _visit(self) -> None:
         self._count += 1
         key = f"{self._name}-{self._count}"
-        body = self._basket(key)
-        self._bodies[key] = self._open_orders[key] = body
+        keys = [key] * (2 if self._chance.random() < 0.1 else 1)  # noqa: PLR2004  # a double click
+        if self._chance.random() < BY_CART:
+            if (found := await self._from_cart()) is None:
+                return
+            if self._chance.random() < 0.15:  # noqa: PLR2004  # in another window, at the same moment
+                keys.append(f"{key}-too")
+        else:
+            found = self._outright()
+        ask, request = found
+        for each in keys:
+            self._asks[each] = ask
+            self._told.requests[each] = request
+        self._open_orders.update(keys)
         impatient = self._chance.random() < 0.15  # noqa: PLR2004
         patience_s = self._chance.uniform(*IMPATIENCE_S) if impatient else PATIENCE_S
-        copies = 2 if self._chance.random() < 0.1 else 1  # noqa: PLR2004  # a double click
-        replies = await asyncio.gather(*(self._place(key, body, patience_s) for _ in range(copies)))
-        reply = replies[0]
+        reply, *_ = await asyncio.gather(*(self._place(each, patience_s) for each in keys))
         if not reply.is_definite:
             if self._chance.random() < 0.7:  # noqa: PLR2004  # the others ask when all is over
                 await asyncio.sleep(self._chance.uniform(*ASK_AGAIN_S))
-                reply = await self._place(key, body, PATIENCE_S)
+                reply = await self._place(key, PATIENCE_S)
         elif self._chance.random() < 0.15:  # noqa: PLR2004
-            await self._place(key, body, PATIENCE_S)
+            await self._place(key, PATIENCE_S)
         order_id = str(reply.order.get("orderId", ""))
         if order_id:
             await self._look_after(order_id)
@@ -167,26 +144,55 @@ class Shopper:
         elif choice < 0.8:  # noqa: PLR2004
             await self._look("/v1/orders?pageSize=10", "list")
 
-    def _basket(self, key: str) -> Mapping[str, Any]:
+    def _outright(self) -> tuple[Ask, Request]:
+        """Choose what to order by itself."""
+        lines, ids = self._wish(), self._shelf.product_ids()
+        body = {"lines": [{"productId": ids[sku], "quantity": units} for sku, units in lines.items()], **self._terms()}
+        request = Request(user_id=self.user_id, payment_method=body["paymentMethod"], lines=lines)
+        return Ask(path="/v1/orders", body=body), request
+
+    async def _from_cart(self) -> tuple[Ask, Request] | None:
+        """Put something into the cart, and choose to buy what is then in it; None where that can't be seen."""
+        for sku, units in self._wish().items():
+            await self._cart.put(sku, units)
+        terms = self._terms()
+        quote = await self._cart.seen(terms["destination"]["countryCode"])
+        if quote is None:
+            return None
+        lines = [
+            {name: line[name] for name in ("productId", "quantity", "unitPrice")} for line in quote["cart"]["lines"]
+        ]
+        request = Request(
+            user_id=self.user_id,
+            payment_method=terms["paymentMethod"],
+            lines={line["sku"]: int(line["quantity"]) for line in quote["cart"]["lines"]},
+            is_from_cart=True,
+            total=in_nanos(quote["total"]),
+        )
+        body = {"expectedLines": lines, "expectedTotal": quote["total"], **terms}
+        return Ask(path="/v1/cart:checkOut", body=body), request
+
+    def _wish(self) -> Mapping[str, int]:
+        """Choose SKUs, and how many of each."""
         skus = self._chance.sample(sorted(self._shelf.plenty), self._chance.choice((1, 1, 2, 3)))
         if self._shelf.scarce and self._chance.random() < 0.2:  # noqa: PLR2004
             skus = [*skus, self._chance.choice(sorted(self._shelf.scarce))]
-        ids = self._shelf.product_ids()
-        lines = {sku: self._chance.randint(1, 3) for sku in skus}
+        return {sku: self._chance.randint(1, 3) for sku in skus}
+
+    def _terms(self) -> dict[str, Any]:
+        """Choose how to pay, and where to send it."""
         (method,) = self._chance.choices(list(METHODS), weights=list(METHODS.values()))
-        self._told.requests[key] = Request(user_id=self.user_id, payment_method=method, lines=lines)
         return {
-            "lines": [{"productId": ids[sku], "quantity": count} for sku, count in lines.items()],
             "paymentMethod": method,
-            "destination": DESTINATION,
+            "destination": DESTINATION | {"countryCode": self._chance.choice(COUNTRIES)},
         }
 
-    async def _place(self, key: str, body: Mapping[str, Any], patience_s: float) -> Reply:
-        asked_s = self._told.now_s()
-        reply = await self._shop.call("POST", "/v1/orders", body, key=key, patience_s=patience_s)
-        self._told.statuses["place", reply.status] += 1
+    async def _place(self, key: str, patience_s: float) -> Reply:
+        asked_s, ask = self._told.now_s(), self._asks[key]
+        reply = await self._shop.call("POST", ask.path, ask.body, key=key, patience_s=patience_s)
+        self._told.statuses["check out" if self._told.requests[key].is_from_cart else "place", reply.status] += 1
         if reply.is_definite:
-            self._open_orders.pop(key, None)
+            self._open_orders.discard(key)
         if reply.is_definite or reply.order:
             refusal = {} if reply.is_ok else {"reason": reply.reason or f"HTTP_{reply.status}"}
             self._told.tell("place", self.user_id, reply.order, asked_s, key=key, **refusal)

@@ -9,11 +9,35 @@ from typing import Final
 
 from scripts.lib.chaos.evidence import LIVE, Evidence
 from scripts.lib.chaos.finding import Breach, Finding
-from scripts.lib.chaos.rules import events, money, orders, sagas, shipments, stock
+from scripts.lib.chaos.rules import (
+    availability,
+    carts,
+    events,
+    invoices,
+    mails,
+    money,
+    orders,
+    reports,
+    sagas,
+    shipments,
+    stock,
+)
 
 __all__ = ["Verdict", "judge"]
 
-RULES: Final = (*orders.RULES, *money.RULES, *stock.RULES, *sagas.RULES, *shipments.RULES, *events.RULES)
+RULES: Final = (
+    *orders.RULES,
+    *carts.RULES,
+    *money.RULES,
+    *invoices.RULES,
+    *stock.RULES,
+    *availability.RULES,
+    *sagas.RULES,
+    *shipments.RULES,
+    *events.RULES,
+    *mails.RULES,
+    *reports.RULES,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,13 +20,50 @@ from scripts.lib.chaos.evidence import (
     StockChange,
     StockLevel,
 )
+from scripts.lib.chaos.records import (
+    Invoice,
+    Mail,
+    Notice,
+    Notification,
+    Period,
+    Person,
+    Quote,
+    Refund,
+    Reports,
+    Sold,
+    Tax,
+)
 
-__all__ = ["ANNA", "BOUGHT", "CANCELLED", "GOOD", "NOON", "REFUSED", "entry", "event", "told"]
+__all__ = [
+    "ADMIN",
+    "ANNA",
+    "BOUGHT",
+    "CANCELLED",
+    "CENT",
+    "EURO",
+    "GOOD",
+    "NOON",
+    "REFUSED",
+    "entry",
+    "event",
+    "mail",
+    "told",
+]
 
-ANNA = "anna"
+ANNA, ADMIN = "anna", "admin"
 BOUGHT, CANCELLED, REFUSED = "order-bought", "order-cancelled", "order-refused"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EURO = 1_000_000_000
+CENT = EURO // 100
+PERIODS = ("slot", "day", "month", "year")
+TOLD_BY_MAIL = {
+    "UserRegistered": "welcome",
+    "OrderConfirmed": "order_confirmed",
+    "ShipmentDispatched": "order_shipped",
+    "ShipmentDelivered": "order_delivered",
+    "PaymentRefunded": "refunded",
+    "StockLow": "stock_low",
+}
 
 
 def told(
@@ -46,7 +83,9 @@ def told(
     )
 
 
-def event(number: int, kind: str, subject: str, source: str = "orders") -> OutboxEvent:
+def event(
+    number: int, kind: str, subject: str, source: str = "orders", *, user_id: str = ANNA, reason: str = ""
+) -> OutboxEvent:
     return OutboxEvent(
         source=source,
         sequence=number,
@@ -55,7 +94,23 @@ def event(number: int, kind: str, subject: str, source: str = "orders") -> Outbo
         subject=subject,
         time=NOON,
         is_published=True,
+        user_id=user_id,
+        reason=reason,
     )
+
+
+def mail(event_id: str, user_id: str = ANNA) -> Mail:
+    """Return the mail of a notice to a user."""
+    address = f"{user_id}@example.com"
+    name = f"{event_id}-{user_id}"
+    return Mail(
+        message_id=f"<{name}@shop>", notification_id=name, recipients=(address,), to=address, digest=f"digest of {name}"
+    )
+
+
+def taxed(euros: int) -> tuple[Tax, ...]:
+    """Return what a total of so many euros contains at 19 %."""
+    return (Tax(rate_percent="19", gross=euros * EURO, tax=round(euros * 100 * 19 / 119) * CENT),)
 
 
 def entry(saga_id: str, number: int, step: str, kind: str, holder: str = "one", seconds: float = 0.0) -> SagaEntry:
@@ -76,11 +131,40 @@ EVENTS = (
     event(4, "shop.orders.v1.OrderDelivered", BOUGHT),
     event(5, "shop.orders.v1.OrderPlaced", CANCELLED),
     event(6, "shop.orders.v1.OrderConfirmed", CANCELLED),
-    event(7, "shop.orders.v1.OrderCancelled", CANCELLED),
+    event(7, "shop.orders.v1.OrderCancelled", CANCELLED, reason="CANCELLED_BY_USER"),
     event(8, "shop.orders.v1.OrderPlaced", REFUSED),
-    event(9, "shop.orders.v1.OrderCancelled", REFUSED),
+    event(9, "shop.orders.v1.OrderCancelled", REFUSED, reason="PAYMENT_DECLINED"),
     event(1, "shop.shipping.v1.ShipmentDispatched", BOUGHT, "shipping"),
     event(2, "shop.shipping.v1.ShipmentDelivered", BOUGHT, "shipping"),
+    event(1, "shop.payments.v1.PaymentRefunded", CANCELLED, "payments"),
+    event(1, "shop.users.v1.UserRegistered", ANNA, "users"),
+    event(1, "shop.inventory.v1.StockLow", "MUG", "inventory", user_id=""),
+)
+NOTICES = tuple(
+    Notice(
+        event_id=each.event_id,
+        template="payment_failed" if each.reason else TOLD_BY_MAIL[each.type.rpartition(".")[2]],
+        user_id=each.user_id,
+    )
+    for each in EVENTS
+    if each.type.rpartition(".")[2] in TOLD_BY_MAIL or each.reason == "PAYMENT_DECLINED"
+)
+NOTIFICATIONS = tuple(
+    Notification(
+        notification_id=f"{each.event_id}-{each.user_id or ADMIN}",
+        event_id=each.event_id,
+        user_id=each.user_id or ADMIN,
+        channel="email",
+        state="SENT",
+    )
+    for each in NOTICES
+)
+MAILS = tuple(mail(each.event_id, each.user_id) for each in NOTIFICATIONS)
+REPORTS = Reports(
+    sales=dict.fromkeys(PERIODS, Period(orders=2, units=3, revenue=33 * EURO, captured=43 * EURO, refunded=14 * EURO)),
+    by_sku={(period, "MUG"): Sold(orders=2, units=3, revenue=33 * EURO) for period in PERIODS},
+    by_category={(period, "kitchen"): Sold(orders=2, units=3, revenue=33 * EURO) for period in PERIODS},
+    rows={"purchases": frozenset({"order_id=1", "order_id=2"})},
 )
 
 GOOD = Evidence(
@@ -95,7 +179,9 @@ GOOD = Evidence(
         told("place", REFUSED, reason="PAYMENT_DECLINED", key="a-3"),
     ),
     requests={
-        "a-1": Request(user_id=ANNA, payment_method="pm_test_accepted", lines={"MUG": 2}),
+        "a-1": Request(
+            user_id=ANNA, payment_method="pm_test_accepted", lines={"MUG": 2}, is_from_cart=True, total=29 * EURO
+        ),
         "a-2": Request(user_id=ANNA, payment_method="pm_test_slow", lines={"MUG": 1}),
         "a-3": Request(user_id=ANNA, payment_method="pm_test_declined", lines={"MUG": 1}),
     },
@@ -109,6 +195,9 @@ GOOD = Evidence(
             cancel_reason="",
             total=29 * EURO,
             lines={"MUG": 2},
+            shipping=7 * EURO,
+            goods={"MUG": 22 * EURO},
+            taxes=taxed(29),
             was_confirmed=True,
             history=("placed", "confirmed", "shipped", "delivered"),
         ),
@@ -119,6 +208,9 @@ GOOD = Evidence(
             cancel_reason="CANCELLED_BY_USER",
             total=14 * EURO,
             lines={"MUG": 1},
+            shipping=3 * EURO,
+            goods={"MUG": 11 * EURO},
+            taxes=taxed(14),
             was_confirmed=True,
             history=("placed", "confirmed", "cancellation_requested", "cancelled"),
         ),
@@ -129,6 +221,9 @@ GOOD = Evidence(
             cancel_reason="PAYMENT_DECLINED",
             total=14 * EURO,
             lines={"MUG": 1},
+            shipping=3 * EURO,
+            goods={"MUG": 11 * EURO},
+            taxes=taxed(14),
             history=("placed", "cancelled"),
         ),
     ),
@@ -196,4 +291,36 @@ GOOD = Evidence(
         )
         for each in EVENTS
     ),
-)
+    people={
+        ANNA: Person(user_id=ANNA, email="anna@example.com", is_admin=False),
+        ADMIN: Person(user_id=ADMIN, email="admin@example.com", is_admin=True),
+    },
+    notices=NOTICES,
+    notifications=NOTIFICATIONS,
+    mails=MAILS,
+    invoices=(
+        Invoice(
+            year=2026, ordinal=1, kind="invoice", order_id=BOUGHT, issued_s=1.0, total=29 * EURO, sums=29 * EURO,
+            lines={"MUG": 2}, taxes=taxed(29),
+        ),
+        Invoice(
+            year=2026, ordinal=2, kind="invoice", order_id=CANCELLED, issued_s=2.0, total=14 * EURO, sums=14 * EURO,
+            lines={"MUG": 1}, taxes=taxed(14),
+        ),
+        Invoice(
+            year=2026, ordinal=3, kind="credit_note", order_id=CANCELLED, issued_s=2.0, total=14 * EURO,
+            sums=14 * EURO, lines={"": 1}, taxes=taxed(14), corrects=(2026, 2),
+        ),
+    ),
+    refunds=(
+        Refund(order_id=CANCELLED, amount=14 * EURO, state="DONE"),
+        Refund(order_id=CANCELLED, amount=99 * EURO, state="REFUSED"),
+    ),
+    reports=REPORTS,
+    rebuilt=REPORTS,
+    shown={"MUG": frozenset({"IN_STOCK"}), "UNSTOCKED": frozenset({"UNSPECIFIED"})},
+    added={(ANNA, "MUG"): 5, (ANNA, "PEN"): 1},
+    removed=frozenset({(ANNA, "PEN")}),
+    carts={(ANNA, "MUG"): 3},
+    quotes=(Quote(user_id=ANNA, number=1, goods=22 * EURO, shipping=7 * EURO, total=29 * EURO, taxes=taxed(29)),),
+)  # fmt: skip

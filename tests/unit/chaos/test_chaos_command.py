@@ -76,6 +76,13 @@ def test_a_refusal_names_its_reason_and_its_order() -> None:
     assert refused.order == {"orderId": BOUGHT}
 
 
+def test_a_check_out_that_another_order_is_in_the_way_of_says_nothing_of_that_order() -> None:
+    refused = refusal(400, "CART_CHANGED", order_id=BOUGHT)
+
+    assert refused.is_definite
+    assert refused.order == {}
+
+
 async def test_quiet_is_two_looks_in_a_row_that_find_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.lib.chaos.quiet.POLL_S", 0)
     looks = iter([{"sagas": 2}, {"sagas": 0}, {"sagas": 1}, {"sagas": 0}, {}])
@@ -99,6 +106,7 @@ def test_the_report_of_a_good_run_says_that_everything_held() -> None:
     verdict = judge(GOOD)
 
     assert "BROKEN" not in table(verdict)
+    assert "mails    8 taken, 0 of them more than once, by their Message-ID" in told(RUN, verdict)
     assert breaches(RUN, verdict) == ""
     assert told(RUN, verdict).splitlines()[2] == "faults   1 kill; 0 skipped"
     assert document(RUN, verdict)["held"] is True

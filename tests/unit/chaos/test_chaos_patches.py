@@ -21,4 +21,9 @@ def test_every_broken_build_can_still_be_made_and_says_what_has_to_notice_it(pat
 
 
 def test_there_are_broken_builds_to_show_that_chaos_notices() -> None:
-    assert {patch.stem for patch in PATCHES} >= {"outbox-before-commit", "inbox-unchecked", "lease-ignored"}
+    assert {patch.stem for patch in PATCHES} >= {
+        "outbox-before-commit",
+        "inbox-unchecked",
+        "lease-ignored",
+        "sent-before-sending",
+    }

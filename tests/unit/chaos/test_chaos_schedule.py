@@ -9,7 +9,7 @@ PARTS = (
     Part(name="orders.2", kind=Kind.REPLICA),
     Part(name="orders", kind=Kind.SERVICE),
     Part(name="postgres", kind=Kind.SUPPORT),
-    Part(name="provider", kind=Kind.PROVIDER),
+    Part(name="provider", kind=Kind.OUTSIDE),
 )
 
 

@@ -118,7 +118,7 @@ def test_a_refusal_that_was_told_and_is_not_so_is_a_breach() -> None:
 
 
 def test_a_purchase_with_a_declined_card_is_a_breach() -> None:
-    declined = Request(user_id=ANNA, payment_method="pm_test_declined", lines={"MUG": 2})
+    declined = replace(GOOD.requests["a-1"], payment_method="pm_test_declined")
 
     found = broken(replace(GOOD, requests={**GOOD.requests, "a-1": declined}))
 
@@ -140,7 +140,7 @@ def test_two_orders_for_one_key_are_a_breach() -> None:
 
 
 def test_a_key_tried_again_after_a_refusal_may_have_another_order() -> None:
-    refused_before = told("place", REFUSED, reason="INSUFFICIENT_STOCK", key="a-1", at_s=0.5)
+    refused_before = told("place", REFUSED, reason="INSUFFICIENT_STOCK", key="a-2", at_s=0.5)
     evidence = replace(GOOD, answers=(refused_before, *GOOD.answers), scarce=frozenset({"MUG"}))
 
     assert broken(replace(evidence, orders=changed(GOOD.orders, 2, cancel_reason="INSUFFICIENT_STOCK"))).keys() == {OFF}

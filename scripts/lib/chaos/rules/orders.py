@@ -20,6 +20,8 @@ CAUSES: Final = frozenset(
     {"CANCELLED_BY_USER", "INSUFFICIENT_STOCK", "PAYMENT_DECLINED", "PEER_UNAVAILABLE", "RESERVATION_EXPIRED"}
 )
 """Reasons that a shopper here may be given; every other one is not so."""
+CART_CAUSES: Final = CAUSES | {"CART_CHANGED", "CART_EMPTY"}
+"""The same for a check-out: another may have bought what is in the cart, or may be about to."""
 MEANS: Final = {
     "placed": "PENDING",
     "confirmed": "CONFIRMED",
@@ -159,7 +161,7 @@ def refused_with_cause(evidence: Evidence) -> Finding:
                 yield Breach(
                     subject=key, text=f"was refused for stock of {', '.join(request.lines)}", order_id=order_id
                 )
-            if reason and reason not in CAUSES:
+            if reason and reason not in (CART_CAUSES if request.is_from_cart else CAUSES):
                 yield Breach(subject=key, text=f"was refused as {reason}, which isn't so", order_id=order_id)
 
     return found(

@@ -28,6 +28,7 @@ const [jwk] = JSON.parse(fs.readFileSync(process.env.JWKS_FILE)).keys;
 const key = createPublicKey({ key: jwk, format: "jwk" });
 const claims = { algorithms: ["ES256"], issuer: "weft", audience: "weft" };
 const NANOS = 1_000_000_000n;
+const NANOS_PER_CENT = 10_000_000n;
 
 function authenticate(request, response, next) {
   const [scheme, token] = (request.headers.authorization || "").split(" ");
@@ -50,8 +51,9 @@ function priced(wanted, products) {
   });
 }
 
-function total(lines) {
-  let nanos = 0n;
+// Returns what is paid: the lines and the sending.
+function total(lines, rateCents) {
+  let nanos = BigInt(rateCents) * NANOS_PER_CENT;
   for (const { price, quantity } of lines) {
     nanos += (BigInt(price.units) * NANOS + BigInt(price.nanos)) * BigInt(quantity);
   }
@@ -64,13 +66,13 @@ function routes(app, pool, publish) {
   async function begin(userId, { lines: wanted, destination }) {
     const units = wanted.reduce((sum, line) => sum + line.quantity, 0);
     const productIds = wanted.map((line) => line.productId);
-    const [{ products }] = await Promise.all([
+    const [{ products }, , { rateCents }] = await Promise.all([
       call("POST", `${CATALOG_URL}/products/batch`, { productIds }),
       call("GET", `${USERS_URL}/users/${userId}`),
       call("POST", `${SHIPPING_URL}/quotes`, { countryCode: destination.countryCode, units }),
     ]);
     const lines = priced(wanted, products);
-    const order = { orderId: randomUUID(), userId, lines, total: total(lines), destination, units };
+    const order = { orderId: randomUUID(), userId, lines, total: total(lines, rateCents), destination, units };
     await transaction(pool, async (client) => {
       const { orderId, total } = order;
       await client.query(insertOrder(orderId, userId, total.units, total.nanos, JSON.stringify(destination)));

@@ -20,8 +20,9 @@ function rate(countryCode, units) {
   if (countryCode !== "DE" && !UNION.has(countryCode)) {
     throw new Refusal(409, "DESTINATION_NOT_SERVED", "no carrier goes there");
   }
-  const [small, large] = countryCode === "DE" ? [490, 1190] : [990, 2490];
-  return units <= 2 ? small : large * Math.ceil(units / 30);
+  const [small, middle, large] = countryCode === "DE" ? [490, 690, 1190] : [990, 1490, 2490];
+  const rest = units % 30;
+  return large * Math.floor(units / 30) + (rest === 0 ? 0 : rest <= 2 ? small : rest <= 10 ? middle : large);
 }
 
 start("shipping", schema, (app, pool, publish) => {
